@@ -1,0 +1,12 @@
+//! The pure core of `cas`: ids, limits, chunking, sealing, formats, the manifest map, plans.
+//!
+//! Promise: everything here is a function of its arguments. No files, sockets, clocks, threads,
+//! printing or async; randomness comes in as an argument. (The one exception is inside the
+//! `age` library, which draws the file key of each box itself.)
+//! Bytes: FORMAT.md, section by section.
+
+pub mod codec;
+pub mod id;
+pub mod kdf;
+pub mod limits;
+pub mod signing;

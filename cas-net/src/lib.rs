@@ -1,0 +1,22 @@
+//! What the parts of `cas` say to one another.
+//!
+//! Two traits, [`Index`] and [`Node`], are the whole border between a client, the index and the
+//! nodes. The embedded store implements them in one process, the network by messages; whoever calls
+//! them cannot tell. Everything here is plain data and blocking calls: async is a coat worn outside.
+//! Not here: what an index or a node does with it.
+
+pub mod encoding;
+mod error;
+mod grant;
+mod index;
+mod node;
+mod receipt;
+
+pub use error::{Result, ServiceError};
+pub use grant::Grant;
+pub use index::{
+    Checkpointed, Commit, Committed, Condemned, Delete, GcHolder, HaveAnswer, Index, IndexStatus, Recount, Registered,
+    Registration, RowState, SessionId, SessionInfo, SessionStart, SnapshotRow, SnapshotState, StartSession, StoredRow,
+};
+pub use node::{Deleted, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Scrubbed, StoredBlock};
+pub use receipt::{Receipt, Received};

@@ -1,0 +1,138 @@
+//! The node's side of the border: keeps sealed blocks, says so, gives them back, deletes them when told.
+
+use crate::{Delete, Grant, Receipt, Result};
+use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, Sum};
+use std::sync::mpsc;
+
+/// A node, by its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub PublicKey);
+
+/// A block to keep: a frame, or an object of kind snapshot or keyring.
+#[derive(Debug, Clone)]
+pub struct PutBlock {
+    /// Its name; the node checks it against the bytes.
+    pub id: BlockId,
+    /// What it is.
+    pub kind: Kind,
+    /// Whose it is.
+    pub domain: DomainId,
+    /// BLAKE3 of the bytes.
+    pub sum: Sum,
+    /// The bytes to store.
+    pub bytes: Vec<u8>,
+}
+
+/// A stored block, without its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredBlock {
+    /// Its name.
+    pub id: BlockId,
+    /// Whose it is.
+    pub domain: DomainId,
+    /// What it is.
+    pub kind: Kind,
+    /// BLAKE3 of the stored bytes.
+    pub sum: Sum,
+    /// Their length.
+    pub len: u32,
+    /// The newest epoch under which it was put or touched.
+    pub put_epoch: Epoch,
+}
+
+/// A receipt that will come once the group is durable. Dropping it does not undo the put.
+#[derive(Debug)]
+pub struct PendingReceipt(mpsc::Receiver<Result<Receipt>>);
+
+impl PendingReceipt {
+    /// A pair: what the caller waits on, and where the node sends the answer.
+    pub fn new() -> (mpsc::SyncSender<Result<Receipt>>, Self) {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        (sender, Self(receiver))
+    }
+
+    /// Waits until the blocks would survive a power cut.
+    pub fn wait(self) -> Result<Receipt> {
+        self.0.recv().unwrap_or_else(|_| Err(crate::ServiceError::Stopped("the node went away".into())))
+    }
+
+    /// The receipt if it is there already.
+    pub fn poll(&self) -> Option<Result<Receipt>> {
+        self.0.try_recv().ok()
+    }
+}
+
+/// What a node answered to one delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// It no longer has the block (or never had it).
+    Gone,
+    /// It keeps it: put or touched since, or floored.
+    Kept,
+}
+
+/// One step of a scrub.
+#[derive(Debug, Clone, Default)]
+pub struct Scrubbed {
+    /// Blocks read in this step.
+    pub blocks: u64,
+    /// Bytes read in this step.
+    pub bytes: u64,
+    /// Blocks whose stored bytes are wrong or unreadable, with where and what.
+    pub damaged: Vec<(BlockId, String)>,
+    /// Where to go on; `None` when the end is reached.
+    pub next: Option<BlockId>,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeStats {
+    /// Live blocks.
+    pub blocks: u64,
+    /// Bytes of live records.
+    pub live_bytes: u64,
+    /// Bytes of dead records, until compaction.
+    pub dead_bytes: u64,
+    /// Bytes of all segment files.
+    pub segment_bytes: u64,
+    /// Segment files.
+    pub segments: u64,
+}
+
+/// Keeps sealed blocks. Implemented by the local store and by the network.
+pub trait Node: Send + Sync {
+    /// Who it is.
+    fn id(&self) -> NodeId;
+
+    /// Which of these it has already: those are touched under the grant (put_epoch = max, durably, by the time the
+    /// receipt arrives). Answers per id whether it is wanted, and the receipt for those it has.
+    fn offer(&self, grant: &Grant, ids: &[BlockId]) -> Result<(Vec<bool>, PendingReceipt)>;
+
+    /// Keeps blocks. Refuses a wrong grant, a wrong name or a wrong sum; keeps its own bytes of a block it has,
+    /// unless the grant says replace. Blocks while too much is waiting.
+    fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt>;
+
+    /// The stored bytes, verified against their sum.
+    fn get(&self, id: &BlockId) -> Result<Vec<u8>>;
+
+    /// Where a block lies: a number that grows with its place on disk, so that a reader can go in that order.
+    fn locality(&self, ids: &[BlockId]) -> Result<Vec<Option<u64>>>;
+
+    /// Deletes what was not put or touched since: see [`Delete`].
+    fn delete(&self, deletes: &[Delete]) -> Result<Vec<Deleted>>;
+
+    /// At most `limit` stored blocks in order of id, after `after`.
+    fn list(&self, after: Option<BlockId>, limit: usize) -> Result<Vec<StoredBlock>>;
+
+    /// Verifies stored bytes in order of id, after `after`, about `byte_limit` bytes.
+    fn scrub(&self, after: Option<BlockId>, byte_limit: u64) -> Result<Scrubbed>;
+
+    /// Rewrites the deadest segments until dead bytes are at most this share of the live ones. Answers the bytes freed.
+    fn compact(&self, dead_share: f64) -> Result<u64>;
+
+    /// What it holds.
+    fn stats(&self) -> Result<NodeStats>;
+
+    /// Makes its cache durable and marks a clean end.
+    fn close(&self) -> Result<()>;
+}
