@@ -6,7 +6,9 @@
 //! Bytes: FORMAT.md, section by section.
 
 pub mod codec;
+pub mod frame;
 pub mod id;
 pub mod kdf;
 pub mod limits;
+pub mod secret;
 pub mod signing;
