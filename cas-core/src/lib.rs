@@ -6,6 +6,7 @@
 //! Bytes: FORMAT.md, section by section.
 
 pub mod codec;
+pub mod domain;
 pub mod frame;
 pub mod id;
 pub mod kdf;
