@@ -5,6 +5,7 @@
 //! `age` library, which draws the file key of each box itself.)
 //! Bytes: FORMAT.md, section by section.
 
+pub mod chunk;
 pub mod codec;
 pub mod domain;
 pub mod frame;
