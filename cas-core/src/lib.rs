@@ -5,11 +5,13 @@
 //! `age` library, which draws the file key of each box itself.)
 //! Bytes: FORMAT.md, section by section.
 
+pub mod agebox;
 pub mod chunk;
 pub mod codec;
 pub mod domain;
 pub mod frame;
 pub mod id;
+pub mod identity;
 pub mod kdf;
 pub mod limits;
 pub mod secret;
