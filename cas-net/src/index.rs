@@ -269,6 +269,9 @@ pub trait Index: Send + Sync {
     /// All versions, of one vault, of one name or all, with or without trash, in order of name and seq.
     fn snapshots(&self, vault: &VaultId, name: Option<&str>, trash: bool) -> Result<Vec<SnapshotRow>>;
 
+    /// The newest version of a name, also a removed one: its seq and chain id. `None` for a name never used.
+    fn head(&self, vault: &VaultId, name: &str) -> Result<Option<(u64, SnapshotId)>>;
+
     /// The object of a snapshot.
     fn snapshot_object(&self, snapshot: &SnapshotId) -> Result<Vec<u8>>;
 
