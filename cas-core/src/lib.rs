@@ -14,5 +14,6 @@ pub mod id;
 pub mod identity;
 pub mod kdf;
 pub mod limits;
+pub mod manifest;
 pub mod secret;
 pub mod signing;
