@@ -3,6 +3,8 @@
 //! Encode trusts, decode doubts: a [`Reader`] refuses what is cut short, not shortest, out of
 //! order or above a limit, and says where.
 
+use zeroize::{Zeroize, Zeroizing};
+
 /// Bytes that do not follow the format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: byte {at}: expected {expected}")]
@@ -98,6 +100,13 @@ impl RecordWriter {
         for (tag, value) in &self.fields {
             put_field(&mut out, *tag, value);
         }
+        out
+    }
+
+    /// The bytes of a record that holds secrets: wiped when dropped, as are the fields that were collected.
+    pub fn finish_secret(&mut self) -> Zeroizing<Vec<u8>> {
+        let out = Zeroizing::new(self.finish());
+        self.fields.drain(..).for_each(|(_, mut value)| value.zeroize());
         out
     }
 }

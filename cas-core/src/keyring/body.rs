@@ -310,7 +310,7 @@ impl Keyring {
         let secrets: Zeroizing<Vec<[u8; 32]>> = Zeroizing::new(self.secrets.iter().map(|s| *s.as_bytes()).collect());
         let mut version = Vec::new();
         put_varint(&mut version, self.version.into());
-        let bytes = RecordWriter::new()
+        RecordWriter::new()
             .field(TAG_VAULT, *self.vault.as_bytes())
             .field(TAG_VERSION, version)
             .field(TAG_PREVIOUS, *self.previous.as_bytes())
@@ -319,8 +319,7 @@ impl Keyring {
             .field(TAG_MEMBERS, members_bytes(&self.members))
             .field(TAG_DEVICES, devices_bytes(&self.devices))
             .unknown(&self.unknown)
-            .finish();
-        Zeroizing::new(bytes)
+            .finish_secret()
     }
 
     /// Reads a body. That it is signed is for the object around it to verify.

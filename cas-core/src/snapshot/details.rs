@@ -157,7 +157,7 @@ impl Details {
                 out.field(tag, value);
             }
         }
-        Zeroizing::new(out.unknown(&self.unknown).finish())
+        out.unknown(&self.unknown).finish_secret()
     }
 
     /// Reads details.
