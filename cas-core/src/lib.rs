@@ -16,6 +16,7 @@ pub mod kdf;
 pub mod keyring;
 pub mod limits;
 pub mod manifest;
+pub mod retention;
 pub mod secret;
 pub mod signing;
 pub mod snapshot;
