@@ -17,7 +17,10 @@ use zeroize::Zeroizing;
 /// Recipients of one box.
 pub const MAX_RECIPIENTS: usize = 256;
 /// The header of a box, in bytes: everything before the sealed plaintext.
-pub const MAX_HEADER: usize = 64 << 10;
+pub const MAX_HEADER: usize = 32 << 10;
+/// Lines of a header: two a recipient, and the version, the extra stanza of `age` and the MAC. `age` parses a header
+/// again from its start for each line: without this limit 64 KiB of short lines keep it busy for 20 seconds.
+const MAX_HEADER_LINES: usize = 2 * MAX_RECIPIENTS + 16;
 /// The plaintext of a box, in bytes.
 pub const MAX_PLAINTEXT: usize = MAX_OBJECT;
 /// A box, in bytes. The payload adds a nonce of 16 and 16 for each started 64 KiB.
@@ -186,8 +189,10 @@ pub fn check_shape(sealed: &[u8]) -> Result<(), BoxError> {
         return Err(BoxError::Damaged("it does not begin as an age file"));
     }
     let front = &sealed[..sealed.len().min(MAX_HEADER)];
-    if !front.windows(HEADER_END.len()).any(|w| w == HEADER_END) {
-        return Err(BoxError::Damaged("its header does not end within the limit"));
+    let end = front.windows(HEADER_END.len()).position(|w| w == HEADER_END);
+    let end = end.ok_or(BoxError::Damaged("its header does not end within the limit"))?;
+    if front[..end].iter().filter(|b| **b == b'\n').count() > MAX_HEADER_LINES {
+        return Err(BoxError::Damaged("its header has more lines than recipients need"));
     }
     Ok(())
 }
@@ -202,6 +207,7 @@ fn is_armored(bytes: &[u8]) -> bool {
 }
 
 /// Locks `plaintext` with a passphrase; `work` is log2 of the scrypt N, from 1 to [`MAX_LOCK_WORK`].
+/// (`age` looks at the clock for its own guess of a good work, which is not used.)
 ///
 /// # Panics
 /// If `work` is outside.
@@ -425,6 +431,9 @@ mod tests {
         assert_eq!(seal(b"", &one_more), Err(BoxError::RecipientCount { found: MAX_RECIPIENTS + 1 }));
         let endless = [HEADER_START, "-> X25519 x\n".repeat(MAX_HEADER / 8).as_bytes()].concat();
         assert!(matches!(open(&endless, &[identity(1)]), Err(BoxError::Damaged(_))));
+        let many_lines = [HEADER_START, "-> a\n\n".repeat(MAX_RECIPIENTS + 9).as_bytes(), b"--- x\n"].concat();
+        let error = BoxError::Damaged("its header has more lines than recipients need");
+        assert_eq!(open(&many_lines, &[identity(1)]).unwrap_err(), error);
     }
 
     #[test]
