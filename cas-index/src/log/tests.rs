@@ -1,0 +1,1 @@
+//! What a log promises under cuts and flips.

@@ -1,0 +1,55 @@
+//! How an index is opened.
+
+use crate::disk::{Disk, LocalDisk};
+use std::sync::Arc;
+
+const SECOND_NS: i64 = 1_000_000_000;
+/// Memory for redb's cache, unless told otherwise.
+pub const DEFAULT_CACHE_BYTES: usize = 1 << 30;
+/// How long a session lives without a word from its client.
+pub const DEFAULT_LEASE_NS: i64 = 10 * 60 * SECOND_NS;
+/// How long a forgotten version stays in the trash, unless told otherwise.
+pub const DEFAULT_TRASH_NS: i64 = 3 * 24 * 3600 * SECOND_NS;
+
+/// How an index is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// The seed of the Ed25519 key that signs grants.
+    pub key_seed: [u8; 32],
+    /// Nanoseconds since 1970. It may stand still or go back; index time does not.
+    pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Memory for redb's cache.
+    pub cache_bytes: usize,
+    /// Changes nothing on disk; commands are refused.
+    pub read_only: bool,
+    /// How long a session lives without a word from its client.
+    pub lease_ns: i64,
+    /// File operations.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Options {
+    /// The defaults, with the system's clock.
+    pub fn new(key_seed: [u8; 32]) -> Self {
+        Self {
+            key_seed,
+            clock: Arc::new(system_clock),
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            read_only: false,
+            lease_ns: DEFAULT_LEASE_NS,
+            disk: Arc::new(LocalDisk),
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { cache_bytes, read_only, lease_ns, disk, .. } = self;
+        write!(f, "Options({cache_bytes} bytes of cache, read-only {read_only}, lease {lease_ns} ns, {disk:?})")
+    }
+}
+
+fn system_clock() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,100 @@
+//! Receipts that wait for the pages they belong to, per session, in memory.
+//!
+//! Bounded: what does not fit is forgotten, and so is everything at a restart. Then registration names the blocks
+//! as missing and the client offers them to the node again; no body is sent twice.
+
+use super::Index;
+use crate::command::ObjectCover;
+use crate::state::interned::{Interned, number_of};
+use crate::state::{self};
+use cas_core::id::{BlockId, Epoch, PublicKey, Sum};
+use cas_net::{NodeId, Receipt, Result, ServiceError, SessionId};
+use std::collections::HashMap;
+
+/// Blocks whose receipts wait, per session.
+const MAX_WAITING: usize = 1 << 18;
+
+/// What is known of a session beside its row.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// When the client was last heard of, by the clock.
+    pub seen_ns: i64,
+    waiting: HashMap<BlockId, Vec<Word>>,
+}
+
+/// What one node said of one block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Word {
+    pub node: PublicKey,
+    pub grant: Epoch,
+    pub sum: Sum,
+    pub len: u32,
+}
+
+impl Memory {
+    /// A session of which nothing else is known.
+    pub(super) fn seen_at(now_ns: i64) -> Self {
+        Self { seen_ns: now_ns, ..Self::default() }
+    }
+
+    /// Takes what a verified receipt says.
+    pub(super) fn take(&mut self, receipt: &Receipt) {
+        for block in &receipt.blocks {
+            if self.waiting.len() >= MAX_WAITING && !self.waiting.contains_key(&block.id) {
+                continue;
+            }
+            let word = Word { node: receipt.node.0, grant: receipt.grant_epoch, sum: block.sum, len: block.len };
+            let words = self.waiting.entry(block.id).or_default();
+            match words.iter_mut().find(|old| old.node == word.node) {
+                Some(old) if old.grant <= word.grant => *old = word,
+                Some(_) => {}
+                None => words.push(word),
+            }
+        }
+    }
+
+    /// What is said of a block: of the sum with most receipts, the word under the newest grant.
+    pub(super) fn word(&self, id: &BlockId) -> Option<Word> {
+        let words = self.waiting.get(id)?;
+        let votes = |sum: &Sum| words.iter().filter(|word| word.sum == *sum).count();
+        words.iter().max_by_key(|word| (votes(&word.sum), word.sum, word.grant)).copied()
+    }
+
+    /// Forgets what was used.
+    pub(super) fn forget<'a>(&mut self, ids: impl IntoIterator<Item = &'a BlockId>) {
+        for id in ids {
+            self.waiting.remove(id);
+        }
+    }
+}
+
+impl Index {
+    /// Refuses receipts that a known node did not sign.
+    pub(super) fn verify(&self, receipt: &Receipt) -> Result<()> {
+        let NodeId(key) = receipt.node;
+        if number_of(&*self.tables(), Interned::Node, key.as_bytes())?.is_none() {
+            return Err(ServiceError::Denied(format!("a receipt of the unknown node {key}")));
+        }
+        if !receipt.is_genuine() {
+            return Err(ServiceError::Denied(format!("a receipt that node {key} did not sign")));
+        }
+        Ok(())
+    }
+
+    /// What a receipt says of one object.
+    pub(super) fn cover(&self, receipt: &Receipt, id: &BlockId) -> Result<ObjectCover> {
+        self.verify(receipt)?;
+        let block = receipt.blocks.iter().find(|block| block.id == *id);
+        let block = block.ok_or_else(|| ServiceError::Denied(format!("the receipt does not name {id}")))?;
+        let (node, grant) = (receipt.node.0.0, receipt.grant_epoch.0);
+        Ok(ObjectCover { node, grant, sum: block.sum.0, len: block.len })
+    }
+
+    /// The session lives: its lease begins anew.
+    pub(super) fn renew(&self, session: SessionId) -> Result<state::Session> {
+        let found = state::session(&*self.tables(), session)?.ok_or(ServiceError::SessionGone(session))?;
+        let now = self.now_ns();
+        self.memory().entry(session).or_default().seen_ns = now;
+        Ok(found)
+    }
+}

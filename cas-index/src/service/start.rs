@@ -1,0 +1,70 @@
+//! Opening: the tables of the last checkpoint, and the replay of what was logged since.
+
+use super::writer::Writer;
+use super::{Index, Shared};
+use crate::command::Command;
+use crate::log::{Log, find};
+use crate::options::Options;
+use crate::state::{self, Meta, Stamp};
+use crate::tables::{Base, Layered};
+use cas_core::id::Epoch;
+use cas_core::signing::SigningKey;
+use cas_net::{Result, ServiceError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock, RwLock, mpsc};
+
+/// Commands that wait for the writer; more callers block.
+const QUEUE: usize = 256;
+
+pub(super) fn open(dir: &Path, options: Options) -> Result<Index> {
+    if !options.read_only {
+        std::fs::create_dir_all(dir).map_err(|e| ServiceError::io(format!("create {}", dir.display()), e))?;
+    }
+    let base = Base::open(dir, options.disk.clone(), options.cache_bytes, options.read_only)?;
+    let (mut tables, at) = {
+        let tables = Layered::over(base);
+        let at = Meta::load(&tables)?.epoch;
+        (tables, at)
+    };
+    let found = find(dir, &*options.disk, at)?;
+    if found.torn > 0 {
+        tracing::warn!(dir = %dir.display(), bytes = found.torn, "dropped a torn tail of the index log");
+    }
+    let last = replay(&mut tables, dir, &found.records)?.unwrap_or(at);
+
+    let key = SigningKey::from_seed(&options.key_seed);
+    let log = if options.read_only { None } else { Some(Log::resume(dir, options.disk.clone(), &found, last)?) };
+    drop(found);
+    let durable = log.as_ref().map_or(Epoch::ZERO, Log::durable);
+    let shared = Shared { tables: RwLock::new(tables), durable: AtomicU64::new(durable.0), stopped: OnceLock::new() };
+    let shared = Arc::new(shared);
+    let (mut jobs, mut writer) = (None, None);
+    if let Some(log) = log {
+        let (sender, receiver) = mpsc::sync_channel(QUEUE);
+        let running = Writer::new(shared.clone(), log, options.clock.clone())?;
+        let owner = shared.clone();
+        let thread = std::thread::Builder::new().name("cas-index".into()).spawn(move || {
+            // A broken promise of the state machine must not leave callers waiting, nor anything be written after it.
+            if catch_unwind(AssertUnwindSafe(|| running.run(&receiver))).is_err() {
+                owner.stop(&ServiceError::Stopped("the state machine broke a promise; see the panic".into()));
+            }
+        });
+        writer = Some(thread.map_err(|e| ServiceError::io("start the writer of the index", e))?);
+        jobs = Some(sender);
+    }
+    Ok(Index { shared, key, options, memory: Mutex::default(), jobs, writer })
+}
+
+/// Applies what was logged. Refused commands are refused again.
+fn replay(tables: &mut Layered, dir: &Path, records: &[crate::log::Record]) -> Result<Option<Epoch>> {
+    for record in records {
+        let command = Command::decode(&record.command).map_err(|e| ServiceError::Damaged {
+            what: format!("log of {}", dir.display()),
+            detail: format!("epoch {}: {e}", record.epoch),
+        })?;
+        let _ = state::apply(tables, Stamp { epoch: record.epoch, time_ns: record.time_ns }, &command)?;
+    }
+    Ok(records.last().map(|record| record.epoch))
+}

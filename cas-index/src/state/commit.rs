@@ -1,0 +1,180 @@
+//! Commits: a new version of a name, by compare and swap. DESIGN §7.1.
+//!
+//! Promise: the history of a name is linear; a seq is given once, also after its version was forgotten and collected.
+//! The same key commits once.
+
+use super::blocks::{Row, Rows, State};
+use super::interned::{Interned, number_of};
+use super::sessions::living;
+use super::snapshots::{Latest, Version, store_object};
+use super::{Applied, Meta, Outcome, deny, refuse};
+use crate::command::ObjectCover;
+use crate::tables::{Table, Tables};
+use cas_core::id::{BlockId, Epoch, Kind, SnapshotId, Sum};
+use cas_core::snapshot::{SnapshotObject, SnapshotRecord, What};
+use cas_net::{Committed, ServiceError, SnapshotRow, SnapshotState};
+
+/// Commits whose keys are remembered.
+pub const KEPT_COMMITS: u64 = 4096;
+const BY_KEY: u8 = 0;
+const BY_NUMBER: u8 = 1;
+
+pub(super) fn commit(
+    tables: &mut impl Tables,
+    meta: &mut Meta,
+    session: u64,
+    key: &[u8; 16],
+    object: &[u8],
+    cover: &ObjectCover,
+) -> Applied<Outcome> {
+    let parsed = parse(object, What::Snapshot)?;
+    let (record, snapshot) = (parsed.record(), parsed.snapshot_id());
+    if let Some(done) = committed(tables, key)? {
+        if done.snapshot == snapshot {
+            return Ok(Outcome::Committed(done));
+        }
+        return deny("the key of this commit was used for another");
+    }
+    let session = living(tables, session)?;
+    let domain = number_of(tables, Interned::Domain, record.domain.as_bytes())?;
+    if record.vault != session.vault || domain != Some(session.domain) {
+        return deny("the snapshot is of another vault or domain than the session");
+    }
+    let (vault, name) = (record.vault, record.name.as_str());
+    let latest = Latest::of(tables, &vault, name)?;
+    if latest.seq.checked_add(1) != Some(record.seq) || record.previous != latest.snapshot {
+        return refuse(ServiceError::Conflict { name: name.to_owned(), latest: latest.seq });
+    }
+
+    let mut rows = Rows::new();
+    match rows.of(tables, &record.root)? {
+        Some(row) if row.state == State::Live && row.domain == session.domain => {}
+        _ => return refuse(ServiceError::RootMissing(record.root)),
+    }
+    let owner = Owner { domain: session.domain, device: session.device, since: session.start() };
+    let object_id = hold_object(tables, meta, &mut rows, Kind::Snapshot, object, cover, owner)?;
+    rows.hold(tables, &record.root)?;
+    if let Some((removal, removed)) = latest.stub {
+        release_stub(tables, meta, &mut rows, &removal, &removed)?;
+    }
+    rows.write(tables, meta)?;
+
+    let version = Version { row: new_row(record, snapshot, object_id), removal: None };
+    version.store(tables);
+    store_object(tables, &version, object);
+    Latest { seq: record.seq, snapshot, stub: None }.store(tables, &vault, name);
+    tables.remove(Table::Sessions, &session.id.0.to_be_bytes());
+    let done = Committed { snapshot, seq: record.seq };
+    remember(tables, meta, key, done)?;
+    Ok(Outcome::Committed(done))
+}
+
+/// The row of a version that lives.
+pub(crate) fn new_row(record: &SnapshotRecord, snapshot: SnapshotId, object: BlockId) -> SnapshotRow {
+    SnapshotRow {
+        vault: record.vault,
+        name: record.name.as_str().to_owned(),
+        seq: record.seq,
+        snapshot,
+        object,
+        root: record.root,
+        time_ns: record.time_ns,
+        state: SnapshotState::Live,
+    }
+}
+
+/// Reads an object that the service has verified.
+pub(super) fn parse(object: &[u8], what: What) -> Applied<SnapshotObject> {
+    match SnapshotObject::parse_unverified(object) {
+        Ok(parsed) if parsed.what() == what => Ok(parsed),
+        Ok(_) => deny("a removal stands where a snapshot should, or the other way"),
+        Err(e) => deny(e.to_string()),
+    }
+}
+
+/// On whose account an object's row comes into being.
+pub(super) struct Owner {
+    /// The number of the domain.
+    pub domain: u32,
+    /// The number of the device.
+    pub device: u32,
+    /// The oldest grant that counts.
+    pub since: Epoch,
+}
+
+/// Counts one reference on an object that a receipt says is stored.
+pub(super) fn hold_object(
+    tables: &impl Tables,
+    meta: &Meta,
+    rows: &mut Rows,
+    kind: Kind,
+    object: &[u8],
+    cover: &ObjectCover,
+    owner: Owner,
+) -> Applied<BlockId> {
+    let id = BlockId::of_object(kind, object);
+    if number_of(tables, Interned::Node, &cover.node)?.is_none() {
+        return deny("the receipt is of an unknown node");
+    }
+    if cover.sum() != Sum::of(object) || cover.len as usize != object.len() {
+        return deny("the receipt is of other bytes than the object");
+    }
+    let row = rows.of(tables, &id)?;
+    let not_older = row.as_ref().map_or(meta.last_gone, |row| super::changed_at(row.state));
+    let grant = Epoch(cover.grant);
+    if grant < not_older.max(owner.since) || grant >= meta.epoch {
+        return deny(format!("the receipt of {id} is of another time: put it again under a new grant"));
+    }
+    let (count, sum, len) = (row.as_ref().map_or(0, |row| row.count), cover.sum(), cover.len);
+    let Owner { domain, device, .. } = owner;
+    let mut now = Row { kind, state: State::Live, sum, count, len, domain, device, zero: meta.epoch };
+    now.count += 1;
+    *row = Some(now);
+    Ok(id)
+}
+
+/// Lets go of a removal object: at once if what it removed is gone from the nodes, else when that goes. Until then a
+/// rebuild would find the removed snapshot and must find its removal too.
+pub(super) fn release_stub(
+    tables: &mut impl Tables,
+    meta: &Meta,
+    rows: &mut Rows,
+    removal: &BlockId,
+    removed: &BlockId,
+) -> Applied<()> {
+    if rows.of(tables, removed)?.is_none() {
+        rows.release(tables, removal, meta.epoch)?;
+        return Ok(());
+    }
+    let mut waiting = tables.get(Table::Stubs, removed.as_bytes())?.map_or_else(Vec::new, |v| v.into_owned());
+    waiting.extend_from_slice(removal.as_bytes());
+    tables.put(Table::Stubs, removed.as_bytes(), waiting);
+    Ok(())
+}
+
+fn committed(tables: &impl Tables, key: &[u8; 16]) -> Applied<Option<Committed>> {
+    let Some(bytes) = tables.get(Table::Commits, &[&[BY_KEY], &key[..]].concat())? else { return Ok(None) };
+    let error = || super::damaged("commits", "has a value of another length");
+    let (snapshot, seq) = bytes.split_first_chunk::<32>().ok_or_else(error)?;
+    let seq = u64::from_be_bytes(seq.try_into().map_err(|_| error())?);
+    Ok(Some(Committed { snapshot: SnapshotId(*snapshot), seq }))
+}
+
+fn remember(tables: &mut impl Tables, meta: &mut Meta, key: &[u8; 16], done: Committed) -> Applied<()> {
+    let value = [&done.snapshot.0[..], &done.seq.to_be_bytes()].concat();
+    tables.put(Table::Commits, &[&[BY_KEY], &key[..]].concat(), value);
+    tables.put(Table::Commits, &by_number(meta.commits), key.to_vec());
+    if let Some(old) = meta.commits.checked_sub(KEPT_COMMITS) {
+        let forgotten = tables.get(Table::Commits, &by_number(old))?.map(|key| [&[BY_KEY], &key[..]].concat());
+        if let Some(forgotten) = forgotten {
+            tables.remove(Table::Commits, &forgotten);
+        }
+        tables.remove(Table::Commits, &by_number(old));
+    }
+    meta.commits += 1;
+    Ok(())
+}
+
+fn by_number(number: u64) -> Vec<u8> {
+    [&[BY_NUMBER], &number.to_be_bytes()[..]].concat()
+}
