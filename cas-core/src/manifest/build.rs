@@ -449,4 +449,35 @@ mod tests {
         assert_eq!((root.level, root.entries, blocks.len()), (0, 0, 1));
         assert_eq!(blocks[0].plaintext, [1, 0, 0, 0, 0, 0]);
     }
+
+    #[test]
+    fn an_edit_changes_only_the_pages_above_it() {
+        let (old, record) = (sample::map(9, 3000), sample::small_record());
+        let ids = |map: &sample::Map| sample::build(map, &record).1.into_iter().map(|b| b.id).collect::<Vec<_>>();
+        let before = ids(&old);
+        let levels = usize::from(sample::build(&old, &record).0.level) + 1;
+        for n in (0..old.len()).step_by(97) {
+            let path = old.keys().nth(n).unwrap().clone();
+            let mut new = old.clone();
+            new.get_mut(&path).unwrap().0.mode ^= 1;
+            let fresh = ids(&new).into_iter().filter(|id| !before.contains(id)).count();
+            assert_eq!(fresh, levels, "one page a level for {path}");
+            let mut new = old.clone();
+            new.insert(sample::path(&format!("{path}!")), (Entry::new(FileType::Fifo), None));
+            let fresh = ids(&new).into_iter().filter(|id| !before.contains(id)).count();
+            assert!(fresh <= 3 * levels, "{fresh} pages for one more entry");
+        }
+    }
+
+    #[test]
+    fn memory_is_one_page_per_level() {
+        let (map, mut emitted) = (sample::map(4, 4000), 0);
+        let mut builder = MapBuilder::new(&sample::keys(), &sample::small_record());
+        for (path, (entry, list)) in &map {
+            builder.push(path.as_bytes(), entry, *list, &mut |_| emitted += 1).unwrap();
+            assert!(builder.levels.iter().all(|open| open.count < 64 && open.children.len() < 600));
+            assert!(builder.levels.iter().all(|open| open.plaintext.len() <= page::HEAD_LEN + PAGE_FILL));
+        }
+        assert!(emitted > map.len() / 6 && builder.levels.len() < 24);
+    }
 }

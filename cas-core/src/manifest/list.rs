@@ -342,3 +342,138 @@ impl OpenList {
         closed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::sample;
+    use proptest::prelude::*;
+
+    fn build(pieces: &[Piece], record: &DomainRecord) -> (ListRoot, Vec<BuiltBlock>) {
+        let (mut builder, mut blocks) = (ListBuilder::new(&sample::keys(), record), Vec::new());
+        for piece in pieces {
+            builder.push(piece.clone(), &mut |block| blocks.push(block));
+        }
+        assert_eq!(builder.size(), pieces.iter().map(|piece| piece.len).sum::<u64>());
+        let root = builder.finish(&mut |block| blocks.push(block));
+        (root, blocks)
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    #[test]
+    fn a_list_is_pinned() {
+        let key = |n: u8| ContentKey::from_bytes([n; 32]);
+        let mut pieces: Vec<_> = (0..9).map(|n| Piece::data(1000 + u64::from(n), key(n))).collect();
+        pieces.insert(1, Piece::hole(5));
+        let (root, blocks) = build(&pieces, &DomainRecord::default());
+        let item = |n: u8| {
+            format!(
+                "{}{}",
+                ["d00f", "d20f", "d40f", "d60f", "d80f", "da0f", "dc0f", "de0f", "e00f"][usize::from(n)],
+                hex(&[n; 32])
+            )
+        };
+        let items: String = (1..9).map(item).collect();
+        assert_eq!(hex(&blocks[0].plaintext), format!("01000a000000{}0b{items}", item(0)));
+        let ListRoot::List { key, level: 0, id } = root else { panic!("{root:?}") };
+        assert_eq!((blocks.len(), &blocks[0].key, blocks[0].id), (1, &key, id));
+        assert_eq!(blocks[0].children.len(), 9);
+        assert_eq!(id.to_string(), "c67cd79788eff49bb5de125b67dab21e3f5b223aed4872a15443b7c81579b8b4");
+    }
+
+    #[test]
+    fn eight_blocks_stand_in_the_entry_and_nine_do_not() {
+        let data = |n: u64| (0..n).map(|n| Piece::data(7, sample::key(n))).collect::<Vec<_>>();
+        for record in [DomainRecord::default(), sample::small_record()] {
+            let (root, blocks) = build(&data(8), &record);
+            assert_eq!((root, blocks.len()), (ListRoot::Pieces(data(8)), 0));
+            let (root, blocks) = build(&data(9), &record);
+            assert!(matches!(root, ListRoot::List { .. }) && !blocks.is_empty());
+        }
+        assert_eq!(build(&[], &DomainRecord::default()).0, ListRoot::Pieces(Vec::new()));
+        let (root, _) = build(&[Piece::hole(3), Piece::hole(4)], &DomainRecord::default());
+        assert_eq!(root, ListRoot::Pieces(vec![Piece::hole(7)]));
+    }
+
+    #[test]
+    fn lists_that_break_a_rule_are_refused() {
+        let encode = |level: u8, count: u32, items: &[u8]| [&[1, level], &count.to_le_bytes()[..], items].concat();
+        let data = [&[2][..], &[9; 32]].concat();
+        assert!(List::decode(&encode(0, 1, &data)).is_ok());
+        let child = [&[9; 32][..], &[1]].concat();
+        assert!(List::decode(&encode(1, 1, &child)).is_ok());
+        for bad in [
+            Vec::new(),
+            encode(0, 0, &[]),
+            encode(0, 2, &data),
+            encode(0, 1, &[&data[..], &[0]].concat()),
+            encode(0, u32::MAX, &data),
+            encode(0, 4097, &[[3, 2 + 1].as_slice(), &data].concat()),
+            encode(0, 2, &[3, 5]),
+            encode(0, 1, &[1]),
+            encode(0, 1, &[&[0][..], &[9; 32]].concat()),
+            encode(32, 1, &child),
+            encode(1, 1, &[&[9; 32][..], &[0]].concat()),
+            encode(1, 1, &[&[9; 32][..], &[255, 255, 255, 255, 255, 255, 255, 255, 255, 1]].concat()),
+            [&[2][..], &encode(0, 1, &data)[1..]].concat(),
+            vec![1; MAX_LIST + 1],
+        ] {
+            assert!(List::decode(&bad).is_err(), "{}", hex(&bad[..bad.len().min(50)]));
+        }
+        let good = encode(0, 2, &[&data[..], &[5]].concat());
+        for bit in 0..good.len() * 8 {
+            let mut flipped = good.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let again = |list: List| {
+                let items: Vec<u8> = list.items().iter().fold(Vec::new(), |mut out, item| {
+                    item.put(&mut out);
+                    out
+                });
+                list.level() > 0 || encode(0, list.items().len() as u32, &items) == flipped
+            };
+            assert!(List::decode(&flipped).map_or(true, again), "bit {bit}");
+        }
+        for len in 0..good.len() {
+            assert!(List::decode(&good[..len]).is_err(), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_equal_blocks_makes_lists_that_are_stored_once() {
+        let pieces = vec![Piece::data(9, sample::key(1)); 5000];
+        let (root, blocks) = build(&pieces, &sample::small_record());
+        let mut ids: Vec<_> = blocks.iter().map(|block| block.id).collect();
+        ids.sort();
+        ids.dedup();
+        assert!(ids.len() < 40, "{} lists", ids.len());
+        assert!(matches!(root, ListRoot::List { level, .. } if level < 14));
+    }
+
+    proptest! {
+        #[test]
+        fn how_a_hole_is_told_does_not_matter(holes in prop::collection::vec(1u64..100, 1..30), split in 1u64..100) {
+            let record = sample::small_record();
+            let file = |parts: &dyn Fn(u64) -> Vec<u64>| {
+                let pieces = holes.iter().enumerate().flat_map(|(n, len)| {
+                    let data = Piece::data(5, sample::key(n as u64));
+                    parts(*len).into_iter().filter(|len| *len > 0).map(Piece::hole).chain([data])
+                });
+                build(&pieces.collect::<Vec<_>>(), &record)
+            };
+            prop_assert_eq!(file(&|len| vec![len]), file(&|len| vec![len.min(split), len - len.min(split)]));
+        }
+    }
+
+    #[test]
+    fn memory_is_one_list_per_level() {
+        let mut builder = ListBuilder::new(&sample::keys(), &sample::small_record());
+        for n in 0..20_000 {
+            builder.push(Piece::data(1 + n % 9, sample::key(n)), &mut |_| {});
+            assert!(builder.levels.iter().all(|open| open.count < 4 && open.children.len() < 4));
+        }
+        assert!(builder.levels.len() < 20 && builder.head.is_empty());
+    }
+}

@@ -332,3 +332,130 @@ pub(super) fn put_child_item(out: &mut Vec<u8>, shared: usize, last: &[u8], key:
     put_varint(out, totals.entries);
     put_varint(out, totals.bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::DomainRecord;
+    use crate::manifest::{Entry, FileType, sample};
+
+    fn fifo() -> Vec<u8> {
+        Entry::new(FileType::Fifo).encode()
+    }
+
+    fn raw(level: u8, count: u32, items: &[u8]) -> Vec<u8> {
+        [&[1, level], &count.to_le_bytes()[..], items].concat()
+    }
+
+    /// The same page, encoded from its items.
+    fn encoded_again(page: &Page) -> Vec<u8> {
+        let (mut out, mut before, mut position) = (Vec::new(), Vec::new(), page.start());
+        put_head(&mut out, page.level());
+        while let Some(item) = page.next(&mut position) {
+            let (Item::Entry { path: key, .. } | Item::Page { last: key, .. }) = &item;
+            let (key, shared) = (key.to_vec(), common_prefix(&before, key));
+            match item {
+                Item::Entry { entry, .. } => put_entry_item(&mut out, shared, &key, entry),
+                Item::Page { key: p, totals, .. } => put_child_item(&mut out, shared, &key, &p, totals),
+            }
+            before = key;
+        }
+        set_count(&mut out, page.count());
+        out
+    }
+
+    #[test]
+    fn a_page_is_pinned() {
+        let (mut entries, mut blocks) = (Vec::new(), Vec::new());
+        for (path, file_type) in [("a", FileType::Directory), ("a/b", FileType::Fifo), ("a.b", FileType::Fifo)] {
+            entries.push((sample::path(path), (Entry::new(file_type), None)));
+        }
+        let map: sample::Map = entries.into_iter().collect();
+        let record = DomainRecord { page_entries: 4096, ..DomainRecord::default() };
+        blocks.extend(sample::build(&map, &record).1);
+        let hex: String = blocks[0].plaintext.iter().map(|b| format!("{b:02x}")).collect();
+        let items = ["00016106030102050100", "01022f6206030104050100", "01022e6206030104050100"].concat();
+        assert_eq!(hex, format!("010003000000{items}"));
+        assert_eq!(blocks[0].id.to_string(), "6c630671c7ed1ccf097ab8c703503d307a0ee66020064d88d66f8b2bbef82489");
+        let inner = raw(1, 1, &[&[0, 1, b'z'][..], &[7; 32], &[200, 1, 5]].concat());
+        let page = Page::decode(inner).unwrap();
+        assert_eq!(page.totals(), Totals { entries: 200, bytes: 5 });
+    }
+
+    #[test]
+    fn pages_that_break_a_rule_are_refused() {
+        let item =
+            |shared: u8, suffix: &str| [&[shared, suffix.len() as u8], suffix.as_bytes(), &[6], &fifo()].concat();
+        let child = |suffix: &str, p: u8, totals: &[u8]| {
+            [&[0, suffix.len() as u8], suffix.as_bytes(), &[p; 32], totals].concat()
+        };
+        let good = [
+            raw(0, 0, &[]),
+            raw(0, 1, &item(0, "a")),
+            raw(0, 2, &[item(0, "ab"), item(1, "c")].concat()),
+            raw(1, 2, &[child("a", 1, &[1, 0]), child("b", 2, &[1, 0])].concat()),
+        ];
+        for page in &good {
+            let decoded = Page::decode(page.clone()).unwrap();
+            assert_eq!(&encoded_again(&decoded), page);
+        }
+        let one = item(0, "a");
+        let bad = [
+            Vec::new(),
+            raw(0, 1, &[]),
+            raw(0, u32::MAX, &one),
+            raw(0, 0, &[0]),
+            raw(1, 0, &[]),
+            raw(32, 1, &child("a", 1, &[1, 0])),
+            raw(255, 1, &child("a", 1, &[1, 0])),
+            [&[2, 0], &raw(0, 0, &[])[2..]].concat(),
+            raw(0, 1, &item(1, "a")),
+            raw(0, 1, &item(0, "")),
+            raw(0, 1, &item(0, "a/../b")),
+            raw(0, 2, &[item(0, "ab"), item(0, "ac")].concat()),
+            raw(0, 2, &[item(0, "ab"), item(3, "c")].concat()),
+            raw(0, 2, &[item(0, "b"), item(0, "a")].concat()),
+            raw(0, 2, &[item(0, "a"), item(1, "")].concat()),
+            raw(0, 2, &[item(0, "a.b"), item(1, "/b")].concat()),
+            raw(1, 2, &[child("a", 1, &[1, 0]), child("b", 1, &[1, 0])].concat()),
+            raw(1, 1, &child("a", 1, &[0, 0])),
+            raw(1, 1, &child("a", 1, &[1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1])),
+            raw(0, 1, &[&[0, 1, b'a', 3], &fifo()[..3]].concat()),
+            vec![0; MAX_PAGE + 1],
+        ];
+        for page in bad {
+            assert!(Page::decode(page.clone()).is_err(), "{:?}", &page[..page.len().min(60)]);
+        }
+    }
+
+    #[test]
+    fn a_page_above_its_fill_holds_no_more_than_it_must() {
+        let xattrs = |n: usize| Entry { xattrs: vec![(b"a".to_vec(), vec![0; n])], ..Entry::new(FileType::Fifo) };
+        let page = |count: usize| {
+            let items = (0..count).flat_map(|n| {
+                let mut item = Vec::new();
+                let (path, before) = (format!("{n:02}"), format!("{:02}", n.saturating_sub(1)));
+                let shared = if n == 0 { 0 } else { common_prefix(path.as_bytes(), before.as_bytes()) };
+                put_entry_item(&mut item, shared, path.as_bytes(), &xattrs(4000).encode());
+                item
+            });
+            raw(0, count as u32, &items.collect::<Vec<u8>>())
+        };
+        assert!(Page::decode(page(16)).is_ok());
+        assert!(Page::decode(page(17)).is_err());
+    }
+
+    #[test]
+    fn a_page_cut_or_flipped_anywhere_is_refused_or_encodes_again_to_the_same() {
+        for block in sample::build(&sample::map(1, 12), &sample::small_record()).1 {
+            for len in 0..block.plaintext.len() {
+                assert!(Page::decode(block.plaintext[..len].to_vec()).is_err(), "cut at {len}");
+            }
+            for bit in 0..block.plaintext.len() * 8 {
+                let mut bad = block.plaintext.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert!(Page::decode(bad.clone()).map_or(true, |page| encoded_again(&page) == bad), "bit {bit}");
+            }
+        }
+    }
+}

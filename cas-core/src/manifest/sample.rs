@@ -1,14 +1,18 @@
 //! Entries, maps and a store in memory for the tests of the manifest.
 
-use super::{BuiltBlock, Content, Entry, FileType, MapBuilder, Mtime, Piece, Root};
+use super::{
+    BlockSource, BuiltBlock, Content, Entry, EntryWithIds, FileType, Gap, Manifest, ManifestPath, MapBuilder, Mtime,
+    OpenedBlock, Piece, Root, compare_paths,
+};
 use crate::codec::{UnknownField, optional};
 use crate::domain::DomainRecord;
-use crate::id::BlockId;
+use crate::id::{BlockId, Kind};
 use crate::kdf;
 use crate::secret::{ContentKey, ContentSecret, DomainKeys};
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-pub type Map = BTreeMap<super::ManifestPath, (Entry, Option<BlockId>)>;
+pub type Map = BTreeMap<ManifestPath, (Entry, Option<BlockId>)>;
 
 pub fn keys() -> DomainKeys {
     DomainKeys::new(ContentSecret::from_bytes([1; 32]))
@@ -79,6 +83,87 @@ pub fn map(seed: u64, files: u64) -> Map {
     map
 }
 
-pub fn path(text: &str) -> super::ManifestPath {
-    super::ManifestPath::new(text).unwrap()
+pub fn path(text: &str) -> ManifestPath {
+    ManifestPath::new(text).unwrap()
+}
+
+/// An entry with the ids that its blocks have.
+pub fn with_ids(path: &ManifestPath, entry: &Entry, list: Option<BlockId>) -> EntryWithIds {
+    let keys = keys();
+    let id = |(kind, key): (Kind, &ContentKey)| match kind {
+        Kind::List => list.unwrap(),
+        kind => keys.block_id(kind, key, &[]),
+    };
+    EntryWithIds { path: path.clone(), ids: entry.references().map(id).collect(), entry: entry.clone() }
+}
+
+/// Whether a path is among what is missing.
+pub fn is_in(gap: &Gap, path: &[u8]) -> bool {
+    gap.after.as_ref().is_none_or(|after| compare_paths(after, path).is_lt())
+        && gap.until.as_ref().is_none_or(|until| compare_paths(path, until).is_le())
+}
+
+/// Blocks in memory; can lose some, and counts how many were opened.
+#[derive(Default)]
+pub struct Store {
+    blocks: RefCell<BTreeMap<BlockId, BuiltBlock>>,
+    lost: RefCell<Vec<BlockId>>,
+    opened: Cell<usize>,
+    expected: RefCell<Vec<BlockId>>,
+}
+
+/// A block is not there.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("block {0} is lost")]
+pub struct Lost(pub BlockId);
+
+impl Store {
+    pub fn add(&self, block: BuiltBlock) {
+        self.blocks.borrow_mut().insert(block.id, block);
+    }
+
+    pub fn build(&self, map: &Map, record: &DomainRecord) -> Root {
+        let (root, blocks) = build(map, record);
+        blocks.into_iter().for_each(|block| self.add(block));
+        root
+    }
+
+    pub fn manifest(&self, root: &Root, record: &DomainRecord) -> Manifest<&Self> {
+        Manifest::new(self, &keys(), record, root.id, root.key.clone())
+    }
+
+    pub fn ids(&self) -> Vec<BlockId> {
+        self.blocks.borrow().keys().copied().collect()
+    }
+
+    pub fn lose(&self, id: BlockId) {
+        *self.lost.borrow_mut() = vec![id];
+    }
+
+    pub fn opened(&self) -> usize {
+        self.opened.get()
+    }
+
+    pub fn expected(&self) -> Vec<BlockId> {
+        self.expected.borrow().clone()
+    }
+}
+
+impl BlockSource for Store {
+    type Error = Lost;
+
+    fn open(&self, kind: Kind, id: &BlockId, key: &ContentKey) -> Result<OpenedBlock, Lost> {
+        self.opened.set(self.opened.get() + 1);
+        if self.lost.borrow().contains(id) {
+            return Err(Lost(*id));
+        }
+        let blocks = self.blocks.borrow();
+        let block = blocks.get(id).ok_or(Lost(*id))?;
+        assert_eq!((block.kind, &block.key), (kind, key), "a reader asks with the key of the block");
+        Ok(OpenedBlock { plaintext: block.plaintext.clone(), children: block.children.clone() })
+    }
+
+    fn expect(&self, _kind: Kind, ids: &[BlockId]) {
+        self.expected.borrow_mut().extend_from_slice(ids);
+    }
 }

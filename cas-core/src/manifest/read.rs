@@ -1,0 +1,560 @@
+//! Reading a manifest: in order, from a place, below a directory, one path. FORMAT §5.
+//!
+//! Promise: entries come in strictly ascending order, each with its parent directory in the manifest, so that
+//! nothing can be restored through a link. A part that cannot be read is reported with its range of
+//! paths, and reading goes on behind it.
+
+use super::build::parent_is_known;
+use super::entry::{Content, Entry};
+use super::page::Totals;
+use super::path::{ManifestPath, ancestors_of, common_prefix, compare_paths, is_below};
+use super::source::{BlockSource, ReadCause, require};
+use super::view::{ContentView, EntryView};
+use super::walk::{Closed, Gap, Head, ReadError, Walker};
+use crate::domain::DomainRecord;
+use crate::id::{BlockId, Kind};
+use crate::secret::{ContentKey, DomainKeys};
+
+/// One manifest, to be read.
+pub struct Manifest<S> {
+    pub(super) source: S,
+    pub(super) keys: DomainKeys,
+    pub(super) record: DomainRecord,
+    id: BlockId,
+    key: ContentKey,
+}
+
+/// A path, its entry, and the ids of the blocks it refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryWithIds {
+    /// The path.
+    pub path: ManifestPath,
+    /// What the manifest says of it.
+    pub entry: Entry,
+    /// The ids of [`Entry::references`], in that order.
+    pub ids: Vec<BlockId>,
+}
+
+impl EntryWithIds {
+    /// The id of its list, if the content is one.
+    pub fn list_id(&self) -> Option<BlockId> {
+        matches!(self.entry.content, Content::List { .. }).then(|| self.ids[0])
+    }
+
+    /// The id of the block of its extended attributes, if there is one.
+    pub fn xattr_id(&self) -> Option<BlockId> {
+        self.entry.xattr_block.as_ref().and(self.ids.last().copied())
+    }
+}
+
+impl<S: BlockSource> Manifest<S> {
+    /// The manifest with this root page. Opens nothing yet.
+    pub fn new(source: S, keys: &DomainKeys, record: &DomainRecord, id: BlockId, key: ContentKey) -> Self {
+        Self { source, keys: keys.clone(), record: record.clone(), id, key }
+    }
+
+    pub(super) fn root(&self) -> Closed {
+        Closed::root(self.id, self.key.clone())
+    }
+
+    /// Where the blocks come from.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// How much stands in it.
+    pub fn totals(&self) -> Result<Totals, ReadError<S::Error>> {
+        let mut walker = Walker::new(self);
+        walker.descend()?;
+        Ok(walker.page().map(|(_, page, _)| page.totals()).unwrap_or_default())
+    }
+
+    /// All entries in order.
+    pub fn cursor(&self) -> Cursor<'_, S> {
+        Cursor::new(self, None)
+    }
+
+    /// Everything below a directory, at any depth, without the directory itself.
+    pub fn below(&self, dir: &ManifestPath) -> Cursor<'_, S> {
+        Cursor::new(self, Some(dir.as_bytes().to_vec()))
+    }
+
+    /// What is directly in a directory; `None` is the top.
+    pub fn children(&self, dir: Option<&ManifestPath>) -> Cursor<'_, S> {
+        Cursor { shallow: true, ..Cursor::new(self, dir.map(|dir| dir.as_bytes().to_vec())) }
+    }
+
+    /// The entry of one path. Says nothing about its parents.
+    pub fn lookup(&self, path: &ManifestPath) -> Result<Option<EntryWithIds>, ReadError<S::Error>> {
+        self.find(path.as_bytes())
+    }
+
+    fn find(&self, wanted: &[u8]) -> Result<Option<EntryWithIds>, ReadError<S::Error>> {
+        let mut walker = Walker::new(self);
+        let target = Target::At(wanted.to_vec());
+        loop {
+            match walker.head() {
+                Head::End => return Ok(None),
+                Head::Page(page) if page.last().is_some_and(|last| target.is_after(last)) => walker.advance(),
+                Head::Page(_) => walker.descend()?,
+                Head::Entry { path, .. } if target.is_after(path) => walker.advance(),
+                Head::Entry { path, .. } if path != wanted => return Ok(None),
+                Head::Entry { .. } => return take_entry(self, &walker).map(Some),
+            }
+        }
+    }
+}
+
+/// A place in the order of paths.
+#[derive(Debug, Clone)]
+enum Target {
+    /// The first path not before this one.
+    At(Vec<u8>),
+    /// The first path behind this one and all below it.
+    Behind(Vec<u8>),
+}
+
+impl Target {
+    /// Whether the target lies behind `path`.
+    fn is_after(&self, path: &[u8]) -> bool {
+        match self {
+            Self::At(at) => compare_paths(path, at).is_lt(),
+            Self::Behind(dir) => compare_paths(path, dir).is_le() || is_below(path, dir),
+        }
+    }
+}
+
+/// Reads entries in order. Each `Err` names a range of paths that is missing; the iteration goes on behind it.
+pub struct Cursor<'m, S> {
+    manifest: &'m Manifest<S>,
+    walker: Walker<'m, S>,
+    /// Only what is below this directory.
+    within: Option<Vec<u8>>,
+    /// Not what is below the directories that come.
+    shallow: bool,
+    /// Where to go first.
+    target: Option<Target>,
+    /// Of how many open pages the source knows what comes next.
+    expected: usize,
+    parents: Parents,
+}
+
+/// What is known of the directories that the next entry may lie in.
+#[derive(Default)]
+struct Parents {
+    /// The last entry that was read.
+    before: Vec<u8>,
+    before_is_dir: bool,
+    /// Since then a seek: what is before the target was not seen.
+    sought: Option<Target>,
+    /// Since then a gap up to here.
+    gap_until: Option<Vec<u8>>,
+}
+
+impl<'m, S: BlockSource> Cursor<'m, S> {
+    fn new(manifest: &'m Manifest<S>, within: Option<Vec<u8>>) -> Self {
+        let (walker, parents) = (Walker::new(manifest), Parents::default());
+        let mut cursor = Self { manifest, walker, within, shallow: false, target: None, expected: 0, parents };
+        if let Some(dir) = cursor.within.clone() {
+            cursor.go(Target::At(dir));
+        }
+        cursor
+    }
+
+    /// Goes to the first entry whose path is not before `path`, forwards or backwards.
+    pub fn seek(&mut self, path: &ManifestPath) {
+        self.go(Target::At(path.as_bytes().to_vec()));
+    }
+
+    /// Goes behind everything below `dir`, and behind `dir` itself.
+    pub fn skip_below(&mut self, dir: &ManifestPath) {
+        self.go(Target::Behind(dir.as_bytes().to_vec()));
+    }
+
+    fn go(&mut self, target: Target) {
+        if self.walker.after().is_some_and(|after| !target.is_after(after)) || matches!(self.walker.head(), Head::End) {
+            self.walker.restart();
+            self.parents = Parents::default();
+        }
+        self.parents.sought = Some(target.clone());
+        self.target = Some(target);
+    }
+
+    /// Moves to the next entry of interest; false at the end.
+    fn find_next(&mut self) -> Result<bool, ReadError<S::Error>> {
+        loop {
+            let target = self.target.as_ref();
+            let before_target = |path: &[u8]| target.is_some_and(|target| target.is_after(path));
+            match self.walker.head() {
+                Head::End => return Ok(false),
+                Head::Page(page) if page.last().is_some_and(before_target) => self.walker.advance(),
+                Head::Page(_) if self.is_over() => return Ok(false),
+                Head::Page(_) => self.descend()?,
+                Head::Entry { path, .. } if before_target(path) => self.walker.advance(),
+                Head::Entry { path, .. } => match &self.within {
+                    Some(dir) if path == dir => self.pass_entry().map(drop)?,
+                    Some(dir) => return Ok(is_below(path, dir)),
+                    None => return Ok(true),
+                },
+            }
+        }
+    }
+
+    /// Whether everything from here on is behind the directory.
+    fn is_over(&self) -> bool {
+        let behind = |dir: &Vec<u8>| {
+            let after = self.walker.after();
+            after.is_some_and(|after| compare_paths(after, dir).is_gt() && !is_below(after, dir))
+        };
+        self.within.as_ref().is_some_and(behind)
+    }
+
+    fn descend(&mut self) -> Result<(), ReadError<S::Error>> {
+        self.expect();
+        let opened = self.walker.descend();
+        if let Err(error) = &opened {
+            self.parents.gap_until.clone_from(&error.gap.until);
+        }
+        opened
+    }
+
+    /// Tells the source once per open page what will be read from it.
+    fn expect(&mut self) {
+        let depth = self.walker.depth();
+        self.expected = self.expected.min(depth);
+        if self.expected < depth && !self.shallow {
+            let within = |path: &[u8]| self.within.as_ref().is_none_or(|dir| is_below(path, dir));
+            self.manifest.source.expect(Kind::Page, &self.walker.coming(within));
+            self.expected = depth;
+        }
+    }
+
+    fn pass_entry(&mut self) -> Result<EntryWithIds, ReadError<S::Error>> {
+        let taken = self.checked();
+        self.walker.advance();
+        self.target = None;
+        if let Ok(EntryWithIds { path, entry, .. }) = &taken {
+            self.parents.saw(path.as_bytes(), entry.is_dir());
+        }
+        taken
+    }
+
+    fn checked(&self) -> Result<EntryWithIds, ReadError<S::Error>> {
+        let taken = take_entry(self.manifest, &self.walker)?;
+        if self.parents.check(self.manifest, taken.path.as_bytes()) {
+            return Ok(taken);
+        }
+        Err(refused(&self.walker, ReadCause::Broken { expected: "the directory it is in" }))
+    }
+}
+
+impl<S: BlockSource> Iterator for Cursor<'_, S> {
+    type Item = Result<EntryWithIds, ReadError<S::Error>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = match self.find_next() {
+            Ok(true) => self.pass_entry(),
+            Ok(false) => return None,
+            Err(error) => Err(error),
+        };
+        if let Ok(EntryWithIds { path, entry, .. }) = &item
+            && self.shallow
+            && entry.is_dir()
+        {
+            self.skip_below(path);
+        }
+        Some(item)
+    }
+}
+
+impl Parents {
+    fn saw(&mut self, path: &[u8], is_dir: bool) {
+        let shared = common_prefix(&self.before, path);
+        self.before.truncate(shared);
+        self.before.extend_from_slice(&path[shared..]);
+        self.before_is_dir = is_dir;
+        self.sought = None;
+        self.gap_until = None;
+    }
+
+    /// Whether the directories of `path` are there, or lie in a gap.
+    fn check<S: BlockSource>(&self, manifest: &Manifest<S>, path: &[u8]) -> bool {
+        if self.sought.is_none() && self.gap_until.is_none() {
+            return parent_is_known(&self.before, self.before_is_dir, path, common_prefix(&self.before, path));
+        }
+        ancestors_of(path).all(|dir| {
+            if !self.before.is_empty() && compare_paths(dir, &self.before).is_le() {
+                // `before` lies between `dir` and what is in it, so it is in it, too, or the same.
+                return dir != self.before || self.before_is_dir;
+            }
+            if self.sought.as_ref().is_some_and(|target| target.is_after(dir)) {
+                return manifest.find(dir).map_or(true, |found| found.is_some_and(|found| found.entry.is_dir()));
+            }
+            self.gap_until.as_ref().is_some_and(|until| compare_paths(dir, until).is_le())
+        })
+    }
+}
+
+/// The entry at the head, checked as far as it needs no other entry.
+pub(super) fn take_entry<S: BlockSource>(
+    manifest: &Manifest<S>,
+    walker: &Walker<'_, S>,
+) -> Result<EntryWithIds, ReadError<S::Error>> {
+    let Head::Entry { path, entry } = walker.head() else { panic!("only entries are taken") };
+    let (_, page, children) = walker.page().expect("an entry stands in a page");
+    let view = EntryView::parse(entry).expect("checked with its page");
+    check_view(path, &view, &manifest.record).map_err(|cause| refused(walker, cause))?;
+    let entry = view.to_entry();
+    let place = |(kind, key): (Kind, &ContentKey)| page.place_of(kind, key).expect("references of the page");
+    let ids = entry.references().map(|reference| children[place(reference)]).collect();
+    Ok(EntryWithIds { path: ManifestPath::from_checked(path), ids, entry })
+}
+
+fn check_view<E: std::error::Error>(
+    path: &[u8],
+    view: &EntryView<'_>,
+    record: &DomainRecord,
+) -> Result<(), ReadCause<E>> {
+    if let ContentView::Inline(bytes) = view.content {
+        require(bytes.len() <= record.inline_limit as usize, "no more bytes inline than the domain allows")?;
+    }
+    let before = |target: &[u8]| compare_paths(target, path).is_lt();
+    require(view.hardlink.is_none_or(before), "a hardlink to a path before it")
+}
+
+/// The entry at the head is not used.
+fn refused<S: BlockSource>(walker: &Walker<'_, S>, cause: ReadCause<S::Error>) -> ReadError<S::Error> {
+    let Head::Entry { path, entry } = walker.head() else { panic!("only entries are refused") };
+    let bytes = EntryView::parse(entry).map_or(0, |view| view.size);
+    let totals = Some(Totals { entries: 1, bytes });
+    let gap = Box::new(Gap { after: walker.after().map(<[u8]>::to_vec), until: Some(path.to_vec()), totals });
+    let (block, ..) = walker.page().expect("an entry stands in a page");
+    ReadError { block, gap, cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::sample::{self, Map, Store};
+    use crate::manifest::{BuiltBlock, FileType, Item, Page, Root, page};
+    use proptest::prelude::*;
+
+    fn all(map: &Map, wanted: impl Fn(&ManifestPath) -> bool) -> Vec<EntryWithIds> {
+        let wanted = map.iter().filter(|(path, _)| wanted(path));
+        wanted.map(|(path, (entry, list))| sample::with_ids(path, entry, *list)).collect()
+    }
+
+    fn read(cursor: Cursor<'_, &Store>) -> Vec<EntryWithIds> {
+        cursor.map(Result::unwrap).collect()
+    }
+
+    /// Paths of the map, and some that are not in it.
+    fn places(map: &Map) -> Vec<ManifestPath> {
+        let beside = |path: &ManifestPath| [path.clone(), path.join(b"x").unwrap(), sample::path(&format!("{path}!"))];
+        map.keys().flat_map(beside).chain([sample::path("\u{1}"), sample::path("zzz")]).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn a_map_reads_as_it_was_built(seed in 0u64..100, files in 0u64..300, small: bool) {
+            let (map, store) = (sample::map(seed, files), Store::default());
+            let record = if small { sample::small_record() } else { DomainRecord::default() };
+            let root = store.build(&map, &record);
+            let manifest = store.manifest(&root, &record);
+            prop_assert_eq!(read(manifest.cursor()), all(&map, |_| true));
+            prop_assert_eq!(manifest.totals().unwrap(), Totals { entries: root.entries, bytes: root.bytes });
+        }
+
+        #[test]
+        fn seeking_any_number_of_times_is_skipping(
+            seed in 0u64..20, files in 0u64..200, seeks in prop::collection::vec(any::<prop::sample::Index>(), 1..20)
+        ) {
+            let (map, store, record) = (sample::map(seed, files), Store::default(), sample::small_record());
+            let root = store.build(&map, &record);
+            let manifest = store.manifest(&root, &record);
+            let (mut cursor, places) = (manifest.cursor(), places(&map));
+            for (n, seek) in seeks.iter().enumerate() {
+                let place = &places[seek.index(places.len())];
+                cursor.seek(place);
+                let found: Vec<_> = cursor.by_ref().take(n % 4).map(Result::unwrap).collect();
+                let expected: Vec<_> = all(&map, |path| path >= place).into_iter().take(n % 4).collect();
+                prop_assert_eq!(found, expected);
+            }
+        }
+
+        #[test]
+        fn a_lost_page_costs_its_range_and_nothing_else(seed in 0u64..50, page in any::<prop::sample::Index>()) {
+            let (map, store, record) = (sample::map(seed, 150), Store::default(), sample::small_record());
+            let root = store.build(&map, &record);
+            let ids = store.ids();
+            let lost = ids[page.index(ids.len())];
+            store.lose(lost);
+            let (mut found, mut errors) = (Vec::new(), Vec::new());
+            for item in store.manifest(&root, &record).cursor() {
+                match item {
+                    Ok(entry) => found.push(entry),
+                    Err(error) => errors.push(error),
+                }
+            }
+            prop_assert_eq!(errors.len(), 1);
+            let ReadError { block, gap, cause } = &errors[0];
+            prop_assert!(*block == lost && matches!(cause, ReadCause::Source(e) if e.0 == lost));
+            prop_assert_eq!(&found, &all(&map, |path| !sample::is_in(gap, path.as_bytes())));
+            let missing = gap.totals.map_or(map.len() as u64, |totals| totals.entries);
+            prop_assert_eq!(missing, (map.len() - found.len()) as u64);
+        }
+    }
+
+    #[test]
+    fn directories_and_single_paths_are_found() {
+        let (map, store, record) = (sample::map(5, 120), Store::default(), sample::small_record());
+        let root = store.build(&map, &record);
+        let manifest = store.manifest(&root, &record);
+        for place in places(&map) {
+            let expected = map.get(&place).map(|(entry, list)| sample::with_ids(&place, entry, *list));
+            assert_eq!(manifest.lookup(&place).unwrap(), expected);
+            assert_eq!(read(manifest.below(&place)), all(&map, |path| path.is_below(place.as_bytes())));
+            let children = all(&map, |path| path.parent() == Some(place.as_bytes()));
+            assert_eq!(read(manifest.children(Some(&place))), children);
+        }
+        assert_eq!(read(manifest.children(None)), all(&map, |path| path.parent().is_none()));
+    }
+
+    #[test]
+    fn the_source_hears_of_every_page_that_will_be_read_but_the_first_of_each() {
+        let (map, store, record) = (sample::map(5, 300), Store::default(), sample::small_record());
+        let root = store.build(&map, &record);
+        assert_eq!(read(store.manifest(&root, &record).cursor()).len(), map.len());
+        let (opened, mut expected) = (store.opened(), store.expected());
+        let count = expected.len();
+        expected.sort();
+        expected.dedup();
+        assert_eq!(count, expected.len());
+        assert!(opened > count && count > opened / 3, "{count} of {opened}");
+        let lookup = map.keys().nth(100).unwrap();
+        store.manifest(&root, &record).lookup(lookup).unwrap();
+        assert_eq!((store.expected().len(), store.opened()), (count, opened + usize::from(root.level) + 1));
+    }
+
+    #[test]
+    fn pages_cut_by_other_rules_are_refused() {
+        let (map, store, record) = (sample::map(5, 300), Store::default(), sample::small_record());
+        let root = store.build(&map, &record);
+        for other in [
+            DomainRecord { page_entries: 2, ..record.clone() },
+            DomainRecord { page_entries: 5, ..record.clone() },
+            DomainRecord { page_inner: 3, ..record },
+        ] {
+            let broken =
+                |e: &Result<_, ReadError<_>>| matches!(e, Err(ReadError { cause: ReadCause::Broken { .. }, .. }));
+            assert!(store.manifest(&root, &other).cursor().any(|item| broken(&item)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn entries_that_fill_pages_read_as_they_were_built() {
+        let record = DomainRecord { page_entries: 4096, page_inner: 4096, ..DomainRecord::default() };
+        let (mut map, store, name) = (Map::new(), Store::default(), "n".repeat(6000));
+        for n in 0..200 {
+            let mut entry = Entry::new(FileType::Fifo);
+            entry.xattrs = vec![(b"user.x".to_vec(), vec![7; n * 20])];
+            map.insert(sample::path(&format!("{}{n:03}{name}", n % 10)), (entry, None));
+        }
+        let root = store.build(&map, &record);
+        assert!(root.level > 1, "inner pages are full, too");
+        assert_eq!(read(store.manifest(&root, &record).cursor()), all(&map, |_| true));
+    }
+
+    /// A root page with these entries, whatever the rules between entries say.
+    fn page_of(entries: &[(&str, Entry)]) -> (BuiltBlock, Root) {
+        let (mut plaintext, mut last) = (Vec::new(), Vec::new());
+        page::put_head(&mut plaintext, 0);
+        for (path, entry) in entries {
+            let shared = common_prefix(&last, path.as_bytes());
+            page::put_entry_item(&mut plaintext, shared, path.as_bytes(), &entry.encode());
+            last = path.as_bytes().to_vec();
+        }
+        page::set_count(&mut plaintext, entries.len() as u32);
+        let block = BuiltBlock::new(&sample::keys(), Kind::Page, plaintext, Vec::new());
+        let root = Root { key: block.key.clone(), id: block.id, level: 0, entries: entries.len() as u64, bytes: 0 };
+        (block, root)
+    }
+
+    #[test]
+    fn nothing_is_read_through_a_link_or_without_its_parent() {
+        let link = Entry { link_target: Some(b"/etc".to_vec()), ..Entry::new(FileType::Symlink) };
+        let (dir, fifo) = (Entry::new(FileType::Directory), Entry::new(FileType::Fifo));
+        let record = DomainRecord { page_entries: 4096, ..DomainRecord::default() };
+        for (bad, entries) in [
+            ("a/passwd", vec![("a", link.clone()), ("a/passwd", fifo.clone()), ("b", fifo.clone())]),
+            ("a/b/c", vec![("a", dir.clone()), ("a/b/c", fifo.clone()), ("b", fifo.clone())]),
+            ("a/passwd", vec![("a/passwd", fifo.clone()), ("b", fifo.clone())]),
+            ("a/l/x", vec![("a", dir), ("a/l", link), ("a/l/x", fifo.clone()), ("b", fifo)]),
+        ] {
+            let store = Store::default();
+            let (block, root) = page_of(&entries);
+            store.add(block);
+            let manifest = store.manifest(&root, &record);
+            let mut sought = manifest.cursor();
+            sought.seek(&sample::path(bad));
+            for (cursor, good) in [(manifest.cursor(), entries.len() - 1), (sought, 1)] {
+                let items: Vec<_> = cursor.collect();
+                assert_eq!(items.iter().filter(|item| item.is_ok()).count(), good, "{entries:?}");
+                let error = items.into_iter().find_map(Result::err).unwrap();
+                assert_eq!(error.gap.until.as_deref(), Some(bad.as_bytes()));
+                assert_eq!(error.gap.totals, Some(Totals { entries: 1, bytes: 0 }));
+            }
+        }
+    }
+
+    #[test]
+    fn entries_against_the_domain_or_the_order_are_refused_alone() {
+        let (file, record) =
+            (Entry::new(FileType::File), DomainRecord { page_entries: 4096, ..DomainRecord::default() });
+        let large = Entry { size: 513, content: Content::Inline(vec![1; 513]), ..file.clone() };
+        let forward = Entry { hardlink: Some(b"y".to_vec()), ..file.clone() };
+        for bad in [large, forward] {
+            let store = Store::default();
+            let (block, root) = page_of(&[("a", file.clone()), ("x", bad), ("z", file.clone())]);
+            store.add(block);
+            let items: Vec<_> = store.manifest(&root, &record).cursor().map(|item| item.is_ok()).collect();
+            assert_eq!(items, [true, false, true]);
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_not_what_its_parent_says_is_refused() {
+        let (map, record) = (sample::map(2, 100), sample::small_record());
+        let (root, blocks) = sample::build(&map, &record);
+        let top = blocks.iter().find(|block| block.id == root.id).unwrap();
+        // A child too many in the header, and one too few.
+        let more = [&top.children[..], &[BlockId::ZERO]].concat();
+        let fewer = top.children[1..].to_vec();
+        for bad in [more, fewer] {
+            let store = Store::default();
+            let block = BuiltBlock::new(&sample::keys(), Kind::Page, top.plaintext.clone(), bad);
+            let forged = Root { id: block.id, ..root.clone() };
+            store.add(block);
+            let items: Vec<_> = store.manifest(&forged, &record).cursor().collect();
+            assert!(matches!(&items[..], [Err(e)] if e.gap.until.is_none()));
+        }
+        // The plaintext of the parent with one more byte of files than there are.
+        let honest = Page::decode(top.plaintext.clone()).unwrap();
+        let (mut lying, mut last, mut position) = (Vec::new(), Vec::new(), honest.start());
+        page::put_head(&mut lying, honest.level());
+        while let Some(Item::Page { last: path, key, mut totals }) = honest.next(&mut position) {
+            totals.bytes += u64::from(last.is_empty());
+            page::put_child_item(&mut lying, common_prefix(&last, path), path, &key, totals);
+            last = path.to_vec();
+        }
+        page::set_count(&mut lying, honest.count());
+        let store = Store::default();
+        let block = BuiltBlock::new(&sample::keys(), Kind::Page, lying, top.children.clone());
+        let forged = Root { id: block.id, key: block.key.clone(), ..root };
+        blocks.iter().chain([&block]).for_each(|block| store.add(block.clone()));
+        let broken = |e: &ReadError<_>| matches!(e.cause, ReadCause::Broken { .. });
+        let errors: Vec<_> = store.manifest(&forged, &record).cursor().filter_map(Result::err).collect();
+        assert!(errors.len() == 1 && broken(&errors[0]));
+    }
+}
