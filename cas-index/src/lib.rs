@@ -10,7 +10,7 @@
 mod crc;
 mod disk;
 mod options;
-
+mod rebuild;
 mod service;
 
 pub mod command;
@@ -22,5 +22,5 @@ pub mod tables;
 
 pub use disk::{Disk, DiskFile, LocalDisk};
 pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_LEASE_NS, DEFAULT_TRASH_NS, Options};
-
+pub use rebuild::{Rebuilt, rebuild};
 pub use service::Index;

@@ -158,6 +158,9 @@ fn group(bytes: &[u8], at: usize, next: Epoch) -> Result<(Group, usize), FormatE
 /// Length, durable epoch and number of records of a group whose checksum holds.
 fn verified(r: &mut Reader<'_>, bytes: &[u8], next: Option<Epoch>) -> Result<(usize, Epoch, u32), FormatError> {
     r.expect(GROUP_MAGIC, "the magic CASG")?;
+    if bytes.len() < GROUP_HEADER {
+        return Err(r.error("a group that ends in the file"));
+    }
     let payload = r.u32()? as usize;
     let first = r.u64()?;
     if next.is_some_and(|next| next.0 != first) {
@@ -165,7 +168,7 @@ fn verified(r: &mut Reader<'_>, bytes: &[u8], next: Option<Epoch>) -> Result<(us
     }
     let (durable, count) = (Epoch(r.u64()?), r.u32()?);
     r.expect(&[0; 4], "zeros")?;
-    if payload > MAX_PAYLOAD || payload > bytes.len().saturating_sub(GROUP_HEADER) {
+    if payload > MAX_PAYLOAD || payload > bytes.len() - GROUP_HEADER {
         return Err(r.error("a group that ends in the file"));
     }
     let len = GROUP_HEADER + payload;

@@ -22,6 +22,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Index> {
     if !options.read_only {
         std::fs::create_dir_all(dir).map_err(|e| ServiceError::io(format!("create {}", dir.display()), e))?;
     }
+    crate::rebuild::refuse_interrupted(dir)?;
     let base = Base::open(dir, options.disk.clone(), options.cache_bytes, options.read_only)?;
     let (mut tables, at) = {
         let tables = Layered::over(base);

@@ -16,6 +16,7 @@ pub mod snapshots;
 mod trash;
 mod vaults;
 
+pub(crate) use commit::new_row;
 pub use meta::Meta;
 pub use sessions::{Session, changed_at, first_session, session, sessions};
 pub use vaults::VaultRow;

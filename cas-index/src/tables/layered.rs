@@ -47,6 +47,21 @@ impl Layered {
         &self.changes
     }
 
+    /// Puts the changes into the base, durably. For whoever has the tables alone; the writer of an index does the same
+    /// without keeping its readers out.
+    pub fn save(&mut self) -> Result<()> {
+        if self.base.wants_rewrite(&self.changes)? {
+            let rewritten = self.base.write_new(&self.changes)?;
+            self.base.swap(rewritten)?;
+        } else {
+            self.base.make_writable()?;
+            self.base.merge(&self.changes)?;
+            self.base.reload()?;
+        }
+        self.forget_changes();
+        Ok(())
+    }
+
     /// The changes are in the base now.
     pub fn forget_changes(&mut self) {
         self.changes = Default::default();

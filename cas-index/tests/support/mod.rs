@@ -2,6 +2,10 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+mod disk;
+
+pub use disk::SimDisk;
+
 use cas_core::agebox;
 use cas_core::frame::Header;
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, SnapshotId, Sum, VaultId};
@@ -312,5 +316,74 @@ impl World {
 
     pub fn node_key(&self) -> PublicKey {
         self.node.id().0
+    }
+}
+
+/// Small random numbers from a seed (SplitMix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.roll() % n.max(1) as u64) as usize
+    }
+
+    pub fn chance(&mut self, one_in: usize) -> bool {
+        self.below(one_in) == 0
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
+        from.get(self.below(from.len()))
+    }
+}
+
+/// Runs a law for many seeds, or for the one in `CAS_SEED`; `CAS_SEEDS` says how many. A failure prints its seed.
+pub fn for_seeds(count: u64, law: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seeds = match number("CAS_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("CAS_SEEDS").unwrap_or(count),
+    };
+    for seed in seeds {
+        if let Err(panic) = std::panic::catch_unwind(|| law(seed)) {
+            eprintln!("replay with CAS_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// Everything an index answers, to be compared.
+#[derive(Debug, PartialEq)]
+pub struct Answers {
+    pub rows: Vec<cas_net::StoredRow>,
+    pub children: Vec<(BlockId, Vec<BlockId>)>,
+    pub versions: Vec<cas_net::SnapshotRow>,
+    pub heads: Vec<(String, Option<(u64, SnapshotId)>)>,
+    pub vaults: Vec<(VaultId, Vec<u8>)>,
+}
+
+impl Answers {
+    /// What `index` says. The time in the trash is left out: a rebuild begins it anew.
+    pub fn of(index: &Index, names: &[&str]) -> Self {
+        let rows = index.list_rows(None, usize::MAX).unwrap();
+        let pages = rows.iter().filter(|row| row.kind.has_children()).map(|row| row.id);
+        let children = pages.filter_map(|id| Some((id, index.children(&id).ok()?))).collect();
+        let mut versions = index.snapshots(&vault(), None, true).unwrap();
+        for version in &mut versions {
+            if let cas_net::SnapshotState::Trash { since_ns, .. } = &mut version.state {
+                *since_ns = 0;
+            }
+        }
+        let heads = names.iter().map(|name| (name.to_string(), index.head(&vault(), name).unwrap())).collect();
+        let vaults = index.vaults().unwrap();
+        let vaults = vaults.into_iter().map(|vault| (vault, index.keyring(&vault).unwrap())).collect();
+        Self { rows, children, versions, heads, vaults }
     }
 }

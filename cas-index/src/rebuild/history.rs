@@ -1,0 +1,122 @@
+//! Which of the stored snapshot and removal objects are the history of a name.
+//!
+//! From the newest version down: each names the one before it, so only the newest is a question, and versions below a
+//! gap. There a removal decides (only what was committed is removed), else the object that was put last.
+
+use super::{FIRST, Work};
+use crate::state::interned::{Interned, intern};
+use crate::state::snapshots::{Latest, Version, store_object, trash_key};
+use crate::tables::{Table, Tables};
+use cas_core::id::{BlockId, SnapshotId, VaultId};
+use cas_core::snapshot::{SnapshotObject, What};
+use cas_net::{Result, SnapshotState};
+use std::collections::BTreeMap;
+
+/// A stored object of kind snapshot.
+pub(super) struct Candidate {
+    id: BlockId,
+    bytes: Vec<u8>,
+    object: SnapshotObject,
+}
+
+impl Candidate {
+    /// Reads it and verifies its signature.
+    pub(super) fn parse(id: BlockId, bytes: Vec<u8>) -> std::result::Result<Self, String> {
+        let object = SnapshotObject::parse(&bytes).map_err(|e| e.to_string())?;
+        Ok(Self { id, bytes, object })
+    }
+
+    pub(super) fn name(&self) -> (VaultId, String) {
+        (self.object.record().vault, self.object.record().name.as_str().to_owned())
+    }
+
+    fn chain_id(&self) -> SnapshotId {
+        self.object.record().chain_id()
+    }
+
+    fn is_removal(&self) -> bool {
+        self.object.what() == What::Removal
+    }
+}
+
+impl Work<'_> {
+    /// Candidates come in the order in which they were put.
+    pub(super) fn take_name(&mut self, vault: &VaultId, name: &str, candidates: Vec<Candidate>) -> Result<()> {
+        let mut by_seq: BTreeMap<u64, Vec<Candidate>> = BTreeMap::new();
+        for candidate in candidates {
+            by_seq.entry(candidate.object.record().seq).or_default().push(candidate);
+        }
+        let mut latest: Option<Latest> = None;
+        let mut next: Option<(u64, SnapshotId)> = None;
+        for (seq, candidates) in by_seq.into_iter().rev() {
+            let named = next.filter(|(of, _)| *of == seq).map(|(_, id)| id);
+            let Some(chosen) = self.choose(&candidates, named)? else { continue };
+            let (mut snapshot, mut removal) = (None, None);
+            for candidate in candidates.into_iter().filter(|c| c.chain_id() == chosen) {
+                let place = if candidate.is_removal() { &mut removal } else { &mut snapshot };
+                *place = Some(candidate);
+            }
+            let previous = snapshot.iter().chain(&removal).map(|c| c.object.record().previous).next().unwrap_or(FIRST);
+            next = seq.checked_sub(1).map(|before| (before, previous));
+            let is_newest = latest.is_none();
+            let newest = latest.get_or_insert(Latest { seq, snapshot: chosen, stub: None });
+            match (snapshot, removal) {
+                (Some(snapshot), removal) => self.take_version(snapshot, removal)?,
+                (None, Some(removal)) if is_newest => {
+                    newest.stub = Some((removal.id, BlockId::ZERO));
+                    let domain = self.domain_of(&removal)?;
+                    self.hold(&removal.id, domain)?;
+                }
+                (None, _) => {}
+            }
+        }
+        if let Some(latest) = latest {
+            latest.store(&mut self.tables, vault, name);
+        }
+        Ok(())
+    }
+
+    /// Which version had this seq: what the next one names, else what was removed, else what was put last and is whole.
+    fn choose(&mut self, candidates: &[Candidate], named: Option<SnapshotId>) -> Result<Option<SnapshotId>> {
+        if let Some(named) = named {
+            return Ok(candidates.iter().any(|c| c.chain_id() == named).then_some(named));
+        }
+        if let Some(removal) = candidates.iter().rev().find(|c| c.is_removal()) {
+            return Ok(Some(removal.chain_id()));
+        }
+        for candidate in candidates.iter().rev() {
+            let root = candidate.object.record().root;
+            if self.tables.get(Table::Blocks, root.as_bytes())?.is_some() {
+                return Ok(Some(candidate.chain_id()));
+            }
+            self.found.skipped.push((candidate.id, format!("its root {root} is not stored: it was never committed")));
+        }
+        Ok(None)
+    }
+
+    fn take_version(&mut self, snapshot: Candidate, removal: Option<Candidate>) -> Result<()> {
+        let record = snapshot.object.record();
+        let domain = self.domain_of(&snapshot)?;
+        let mut row = crate::state::new_row(record, snapshot.chain_id(), snapshot.id);
+        self.hold(&snapshot.id, domain)?;
+        self.trace(&record.root, domain)?;
+        if let Some(removal) = &removal {
+            self.hold(&removal.id, domain)?;
+            let since_ns = self.meta.time_ns;
+            row.state = SnapshotState::Trash { since_ns, by: removal.object.record().device };
+            self.tables.put(Table::Trash, &trash_key(since_ns, &row.snapshot), Vec::new());
+            self.found.trash += 1;
+        } else {
+            self.found.live += 1;
+        }
+        let version = Version { row, removal: removal.map(|removal| removal.id) };
+        version.store(&mut self.tables);
+        store_object(&mut self.tables, &version, &snapshot.bytes);
+        Ok(())
+    }
+
+    fn domain_of(&mut self, candidate: &Candidate) -> Result<u32> {
+        let domain = candidate.object.record().domain;
+        intern(&mut self.tables, Interned::Domain, domain.as_bytes())
+    }
+}
