@@ -5,6 +5,7 @@
 use crate::id::{BlockId, Kind};
 use crate::secret::{ContentKey, DomainKeys};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// A block that another one refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,7 +27,7 @@ impl Reference {
 #[derive(Debug, Default)]
 pub(super) struct References {
     list: Vec<Reference>,
-    index: HashMap<(Kind, ContentKey), u32>,
+    index: HashMap<(Kind, ContentKey), u32, BuildHasherDefault<KeyHasher>>,
 }
 
 impl References {
@@ -64,5 +65,26 @@ impl References {
     pub fn clear(&mut self) {
         self.list.clear();
         self.index.clear();
+    }
+}
+
+/// Keys are hashes already: a part of one is enough. Who chooses them so that they collide slows down one page, whose
+/// references are few.
+#[derive(Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(word) = bytes.first_chunk() {
+            self.0 ^= u64::from_le_bytes(*word);
+        }
+    }
+
+    // The kind and the length of the key: nearly always the same.
+    fn write_isize(&mut self, _: isize) {}
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

@@ -60,27 +60,28 @@ impl<'a> EntryView<'a> {
         if bytes.len() > MAX_ENTRY {
             return Err(start.error("at most 48 KiB"));
         }
-        let mut fields = Fields::default();
-        let unknown = start.clone().record(|tag, r| fields.read(tag, r))?;
-        let (Some(file_type), Some(mode)) = (fields.file_type, fields.mode) else {
-            return Err(start.error("a type and a mode"));
-        };
-        fields.check(file_type).map_err(|expected| start.error(expected))?;
-        Ok(Self {
-            file_type,
-            mode,
-            owner: fields.owner,
-            names: fields.names,
-            mtime: fields.mtime,
-            size: fields.size,
-            content: fields.content,
-            link_target: fields.link_target,
-            hardlink: fields.hardlink,
-            device: fields.device,
-            xattrs: fields.xattrs,
-            xattr_block: fields.xattr_block,
-            unknown,
-        })
+        let (mut view, mut seen) = (Self::empty(), Seen::default());
+        view.unknown = start.clone().record(|tag, r| view.read(tag, r, &mut seen))?;
+        view.check(&seen).map_err(|expected| start.error(expected))?;
+        Ok(view)
+    }
+
+    fn empty() -> Self {
+        Self {
+            file_type: FileType::File,
+            mode: 0,
+            owner: (0, 0),
+            names: (&[], &[]),
+            mtime: Mtime::default(),
+            size: 0,
+            content: ContentView::None,
+            link_target: None,
+            hardlink: None,
+            device: None,
+            xattrs: &[],
+            xattr_block: None,
+            unknown: Vec::new(),
+        }
     }
 
     /// The blocks it refers to, in the order of the format; equal ones again and again.
@@ -124,47 +125,46 @@ impl<'a> EntryView<'a> {
     }
 }
 
-/// Fields as they come, each checked by itself.
+/// Which of the fields that are always or seldom there were read.
 #[derive(Default)]
-struct Fields<'a> {
-    file_type: Option<FileType>,
-    mode: Option<u16>,
-    owner: (u32, u32),
-    names: (&'a [u8], &'a [u8]),
-    mtime: Mtime,
-    size: u64,
-    content: ContentView<'a>,
+struct Seen {
+    file_type: bool,
+    mode: bool,
     contents: u32,
-    link_target: Option<&'a [u8]>,
-    hardlink: Option<&'a [u8]>,
-    device: Option<(u32, u32)>,
-    xattrs: &'a [u8],
-    xattr_block: Option<(u64, &'a [u8; 32])>,
 }
 
-impl<'a> Fields<'a> {
-    fn read(&mut self, tag: u64, r: &mut Reader<'a>) -> Result<bool, FormatError> {
+impl<'a> EntryView<'a> {
+    /// Reads one field and checks it by itself.
+    fn read(&mut self, tag: u64, r: &mut Reader<'a>, seen: &mut Seen) -> Result<bool, FormatError> {
         match tag {
             entry::TAG_TYPE => {
-                self.file_type = Some(FileType::from_byte(r.u8()?).ok_or_else(|| r.error("a type from 1 to 7"))?)
+                self.file_type = FileType::from_byte(r.u8()?).ok_or_else(|| r.error("a type from 1 to 7"))?;
+                seen.file_type = true;
             }
-            entry::TAG_MODE => self.mode = Some(up_to(r, MAX_MODE, "a mode of 12 bits")? as u16),
+            entry::TAG_MODE => {
+                self.mode = up_to(r, MAX_MODE, "a mode of 12 bits")? as u16;
+                seen.mode = true;
+            }
             entry::TAG_OWNER => self.owner = not_default(two_u32(r)?, r)?,
             entry::TAG_NAMES => self.names = not_default((r.bytes(MAX_OWNER_NAME)?, r.bytes(MAX_OWNER_NAME)?), r)?,
             entry::TAG_MTIME => self.mtime = not_default(mtime(r)?, r)?,
             entry::TAG_SIZE => self.size = not_default(up_to(r, MAX_FILE, "a size below 2^63")?, r)?,
-            entry::TAG_INLINE => self.set_content(ContentView::Inline(some_bytes(r, MAX_INLINE as usize)?)),
+            entry::TAG_INLINE => {
+                seen.contents += 1;
+                self.content = ContentView::Inline(some_bytes(r, MAX_INLINE as usize)?);
+            }
             entry::TAG_PIECES => {
-                let bytes = r.rest();
-                self.set_content(ContentView::Pieces(bytes));
-                return check_pieces(r).map(|()| true);
+                seen.contents += 1;
+                self.content = ContentView::Pieces(r.rest());
+                check_pieces(r)?;
             }
             entry::TAG_LIST => {
                 let (key, level) = (read_key(r)?, r.u8()?);
                 if level >= MAX_HEIGHT {
                     return Err(r.error("a level below 32"));
                 }
-                self.set_content(ContentView::List { key, level });
+                seen.contents += 1;
+                self.content = ContentView::List { key, level };
             }
             entry::TAG_LINK => {
                 let target = some_bytes(r, MAX_PATH)?;
@@ -196,19 +196,16 @@ impl<'a> Fields<'a> {
         Ok(true)
     }
 
-    fn set_content(&mut self, content: ContentView<'a>) {
-        self.content = content;
-        self.contents += 1;
-    }
-
     /// The rules between fields. Answers what was expected.
-    fn check(&self, file_type: FileType) -> Result<(), &'static str> {
+    fn check(&self, seen: &Seen) -> Result<(), &'static str> {
+        let file_type = self.file_type;
         let is_file = file_type == FileType::File;
         let is_link = file_type == FileType::Symlink;
         let plain_file = is_file && self.hardlink.is_none();
         let rules = [
-            (self.contents <= 1, "content of one form"),
-            (plain_file || (self.contents == 0 && self.size == 0), "content and size only in files that hold it"),
+            (seen.file_type && seen.mode, "a type and a mode"),
+            (seen.contents <= 1, "content of one form"),
+            (plain_file || (seen.contents == 0 && self.size == 0), "content and size only in files that hold it"),
             (is_file || self.hardlink.is_none(), "a hardlink only to a file"),
             (self.link_target.is_some() == is_link, "a link target in symlinks and only there"),
             (self.device.is_some() == file_type.is_device(), "a device number in devices and only there"),
