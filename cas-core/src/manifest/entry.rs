@@ -172,8 +172,8 @@ impl Entry {
         if !self.xattrs.is_empty() {
             record.field(TAG_XATTRS, encode_xattrs(&self.xattrs));
         }
-        if let Some(Piece { len, data: Some(key) }) = &self.xattr_block {
-            record.field(TAG_XATTR_BLOCK, made(|out| put_keyed(out, *len, key)));
+        if let Some(piece) = &self.xattr_block {
+            record.field(TAG_XATTR_BLOCK, made(|out| put_keyed(out, piece)));
         }
         record.unknown(&self.unknown).finish()
     }
@@ -225,9 +225,10 @@ fn varints(values: &[u64]) -> Vec<u8> {
     made(|out| values.iter().for_each(|value| put_varint(out, *value)))
 }
 
-fn put_keyed(out: &mut Vec<u8>, len: u64, key: &ContentKey) {
-    put_varint(out, len);
-    out.extend_from_slice(key.as_bytes());
+/// A hole here gives a field without a key, which is refused.
+fn put_keyed(out: &mut Vec<u8>, piece: &Piece) {
+    put_varint(out, piece.len);
+    piece.data.iter().for_each(|key| out.extend_from_slice(key.as_bytes()));
 }
 
 #[cfg(test)]
@@ -339,6 +340,7 @@ mod tests {
             Entry { xattrs: vec![xattr(b"", b"1")], ..plain.clone() },
             Entry { xattrs: vec![xattr(b"a", &[0; MAX_INLINE_XATTRS])], ..plain.clone() },
             Entry { xattr_block: Some(Piece::data(MAX_INLINE_XATTRS as u64, key(1))), ..plain.clone() },
+            Entry { xattr_block: Some(Piece::hole(5000)), ..plain.clone() },
             Entry { xattrs: vec![xattr(b"a", b"")], xattr_block: Some(Piece::data(5000, key(1))), ..plain.clone() },
             Entry { user: vec![b'a'; 2000], ..plain.clone() },
         ];

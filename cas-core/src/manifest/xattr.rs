@@ -55,3 +55,23 @@ fn read_one<'a>(r: &mut Reader<'a>, last: Option<&[u8]>) -> Result<Option<NameAn
     }
     Ok(Some((name, r.bytes(MAX_RAW)?)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn attributes_go_there_and_back(found: std::collections::BTreeMap<Vec<u8>, Vec<u8>>) {
+            let named = found.into_iter().filter(|(name, _)| !name.is_empty() && !name.contains(&0));
+            let xattrs: Xattrs = named.collect();
+            prop_assert_eq!(decode_xattrs(&encode_xattrs(&xattrs)), Ok(xattrs));
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_encode_again_to_the_same(bytes: Vec<u8>) {
+            prop_assert!(decode_xattrs(&bytes).map_or(true, |xattrs| encode_xattrs(&xattrs) == bytes));
+        }
+    }
+}
