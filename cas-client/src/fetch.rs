@@ -1,0 +1,120 @@
+//! Gets blocks from the node and opens them.
+//!
+//! Promise: what comes back was verified against its id and its key. A missing block and a damaged one are the same to a
+//! reader: [`ClientError::Damaged`], with the reason as its cause. Pages and lists that were opened last are kept, since
+//! the versions of a name share most of theirs. One fetcher serves one thread well.
+
+use crate::error::{ClientError, Result};
+use cas_core::frame::Opener;
+use cas_core::id::{BlockId, Kind};
+use cas_core::manifest::{BlockSource, OpenedBlock};
+use cas_core::secret::{ContentKey, DomainKeys};
+use cas_net::{Node, ServiceError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+/// Bytes of opened pages and lists to keep.
+const KEEP_BYTES: usize = 4 << 20;
+/// How many of them: they are looked through one by one.
+const KEEP_BLOCKS: usize = 256;
+
+/// Opens the blocks of one domain.
+pub struct Fetcher {
+    node: Arc<dyn Node>,
+    keys: Arc<DomainKeys>,
+    desk: Mutex<Desk>,
+}
+
+/// What one thread works with.
+struct Desk {
+    opener: Opener,
+    kept: Kept,
+}
+
+impl Fetcher {
+    /// A fetcher.
+    pub fn new(node: Arc<dyn Node>, keys: Arc<DomainKeys>) -> Self {
+        Self { node, keys, desk: Mutex::new(Desk { opener: Opener::new(), kept: Kept::default() }) }
+    }
+
+    /// Another one for another thread.
+    pub fn again(&self) -> Self {
+        Self::new(self.node.clone(), self.keys.clone())
+    }
+
+    /// The keys it opens with.
+    pub fn keys(&self) -> &Arc<DomainKeys> {
+        &self.keys
+    }
+
+    /// The content of a data block.
+    pub fn data(&self, id: &BlockId, key: &ContentKey) -> Result<Vec<u8>> {
+        Ok(self.open(Kind::Data, id, key)?.plaintext)
+    }
+
+    /// The content of a data block that its file says has `len` bytes.
+    pub fn piece(&self, id: &BlockId, key: &ContentKey, len: u64) -> Result<Vec<u8>> {
+        let data = self.data(id, key)?;
+        if data.len() as u64 != len {
+            return Err(ClientError::damaged(*id, format!("it holds {} bytes, its file says {len}", data.len())));
+        }
+        Ok(data)
+    }
+}
+
+impl BlockSource for Fetcher {
+    type Error = ClientError;
+
+    fn open(&self, kind: Kind, id: &BlockId, key: &ContentKey) -> Result<OpenedBlock> {
+        let mut desk = self.desk.lock().expect("no thread panics with this lock");
+        if let Some(kept) = desk.kept.find(kind, id, key) {
+            return Ok(kept);
+        }
+        let frame = self.node.get(id).map_err(|e| match e {
+            ServiceError::Damaged { .. } | ServiceError::NotFound { .. } => ClientError::damaged(*id, e),
+            other => other.into(),
+        })?;
+        let opened = desk.opener.open(&self.keys, id, key, &frame);
+        let (header, plaintext) = opened.map_err(|e| ClientError::damaged(*id, e))?;
+        if header.kind != kind {
+            return Err(ClientError::damaged(*id, format!("it is a {}, not a {}", header.kind.name(), kind.name())));
+        }
+        let opened = OpenedBlock { plaintext, children: header.children };
+        desk.kept.keep(kind, id, key, &opened);
+        Ok(opened)
+    }
+}
+
+/// Pages and lists, the last used in front.
+#[derive(Default)]
+struct Kept {
+    blocks: VecDeque<(Kind, BlockId, ContentKey, OpenedBlock)>,
+    bytes: usize,
+}
+
+impl Kept {
+    /// A block that was opened with this very key: a wrong key must fail as it does without a memory.
+    fn find(&mut self, kind: Kind, id: &BlockId, key: &ContentKey) -> Option<OpenedBlock> {
+        let place = self.blocks.iter().position(|(k, i, p, _)| (k, i, p) == (&kind, id, key))?;
+        let block = self.blocks.remove(place)?;
+        let opened = block.3.clone();
+        self.blocks.push_front(block);
+        Some(opened)
+    }
+
+    fn keep(&mut self, kind: Kind, id: &BlockId, key: &ContentKey, opened: &OpenedBlock) {
+        if !kind.has_children() {
+            return;
+        }
+        self.bytes += weight(opened);
+        self.blocks.push_front((kind, *id, key.clone(), opened.clone()));
+        while self.bytes > KEEP_BYTES || self.blocks.len() > KEEP_BLOCKS {
+            let Some((.., oldest)) = self.blocks.pop_back() else { return };
+            self.bytes -= weight(&oldest);
+        }
+    }
+}
+
+fn weight(opened: &OpenedBlock) -> usize {
+    opened.plaintext.len() + opened.children.len() * BlockId::LEN
+}
