@@ -1,5 +1,6 @@
 """bupstash. It has no check; reading everything and throwing it away verifies as much."""
 
+import json
 import os
 import shlex
 
@@ -15,16 +16,15 @@ class Bupstash(Tool):
         return self.run("init") + self.run("new-key", "-o", os.path.join(self.state, "key"))
 
     def push(self, source, version):
-        return self.run("put", "--quiet", f"version={version}", source)
+        return self.run("put", f"version={version}", source)
 
     def pull(self, version, target):
         os.makedirs(target)
-        return self.run("restore", "--quiet", "--into", target, f"version={version}")
+        return self.run("restore", "--ownership", "--xattrs", "--into", target, f"version={version}")
 
     def check(self):
-        ids = [line.split('"')[1] for line in self.ask("list", "--query-encoding=utf8").splitlines() if 'id="' in line]
-        script = "; ".join(f"{shlex.quote(self.path())} get --quiet id={one} > /dev/null || exit 1" for one in ids)
-        return self.shell(script)
+        ids = [json.loads(line)["id"] for line in self.ask("list", "--format=jsonl1").splitlines()]
+        return self.shell("; ".join(f"{shlex.quote(self.path())} get id={one} > /dev/null || exit 1" for one in ids))
 
     def forget(self, version):
-        return self.run("rm", "--quiet", f"version={version}") + self.run("gc", "--quiet")
+        return self.run("rm", f"version={version}") + self.run("gc")

@@ -20,7 +20,7 @@ class Casync(Tool):
         return f"--store={self.repository}/default.castr"
 
     def push(self, source, version):
-        return self.run("make", self.store(), "--without=privileged", self.index(version), source)
+        return self.run("make", self.store(), "--compression=zstd", self.index(version), source)
 
     def pull(self, version, target):
         return self.run("extract", self.store(), self.index(version), target)
