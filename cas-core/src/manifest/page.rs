@@ -131,8 +131,7 @@ impl Page {
             return Err(r.error("a prefix of the key before"));
         }
         let before = &self.last;
-        let longest = shared + common_prefix(&before[shared..], suffix);
-        if longest != shared {
+        if before.get(shared).is_some_and(|next| suffix.first() == Some(next)) {
             return Err(r.error("the longest common prefix"));
         }
         if shared + suffix.len() > MAX_PATH {

@@ -1,6 +1,7 @@
 //! What readers promise, against naive maps and forged pages.
 
 use super::*;
+use crate::manifest::border::Borders;
 use crate::manifest::sample::{self, Map, Store};
 use crate::manifest::{BuiltBlock, FileType, Item, Page, Root, page};
 use proptest::prelude::*;
@@ -172,8 +173,20 @@ fn entries_that_fill_pages_read_as_they_were_built() {
         map.insert(sample::path(&format!("{}{n:03}{name}", n % 10)), (entry, None));
     }
     let root = store.build(&map, &record);
+    let manifest = store.manifest(&root, &record);
     assert!(root.level > 1, "inner pages are full, too");
-    assert_eq!(read(store.manifest(&root, &record).cursor()), all(&map, |_| true));
+    assert_eq!(read(manifest.cursor()), all(&map, |_| true));
+    let mut cursor = manifest.cursor();
+    for place in map.keys().step_by(7) {
+        cursor.next().unwrap().unwrap();
+        cursor.seek(place);
+        assert_eq!(cursor.by_ref().map(Result::unwrap).collect::<Vec<_>>(), all(&map, |path| path >= place));
+        cursor.seek(&sample::path("0000"));
+    }
+    for id in store.ids() {
+        store.lose(id);
+        assert_eq!(manifest.cursor().filter(Result::is_err).count(), 1, "only {id} is lost");
+    }
 }
 
 /// A root page with these entries, whatever the rules between entries say.
@@ -265,4 +278,52 @@ fn a_page_that_is_not_what_its_parent_says_is_refused() {
     let broken = |e: &ReadError<_>| matches!(e.cause, ReadCause::Broken { .. });
     let errors: Vec<_> = store.manifest(&forged, &record).cursor().filter_map(Result::err).collect();
     assert!(errors.len() == 1 && broken(&errors[0]));
+}
+
+/// A page of these pages, each with the last path and the totals that it is said to have.
+fn page_above(level: u8, children: &[(&str, &BuiltBlock, u64)]) -> (BuiltBlock, Root) {
+    let (mut plaintext, mut last) = (Vec::new(), Vec::new());
+    page::put_head(&mut plaintext, level);
+    for (path, child, entries) in children {
+        let (shared, totals) = (common_prefix(&last, path.as_bytes()), Totals { entries: *entries, bytes: 0 });
+        page::put_child_item(&mut plaintext, shared, path.as_bytes(), &child.key, totals);
+        last = path.as_bytes().to_vec();
+    }
+    page::set_count(&mut plaintext, children.len() as u32);
+    let ids = children.iter().map(|(_, child, _)| child.id).collect();
+    let block = BuiltBlock::new(&sample::keys(), Kind::Page, plaintext, ids);
+    let root = Root { key: block.key.clone(), id: block.id, level, entries: 0, bytes: 0 };
+    (block, root)
+}
+
+/// A name that begins like this and ends pages of level 0, or does not.
+fn name(prefix: &str, border: bool) -> String {
+    let mut borders = Borders::of_pages(&sample::keys(), &sample::small_record());
+    let names = (0..).map(|n| format!("{prefix}{n}"));
+    names.into_iter().find(|name| borders.is_border(0, name.as_bytes()) == border).unwrap()
+}
+
+#[test]
+fn a_tree_that_is_put_together_otherwise_is_refused() {
+    let (record, fifo) = (sample::small_record(), Entry::new(FileType::Fifo));
+    let (d, m, z) = (name("d", false), name("m", true), name("z", false));
+    let leaf = |paths: &[&str]| page_of(&paths.iter().map(|path| (*path, fifo.clone())).collect::<Vec<_>>()).0;
+    let (one, two, before) = (leaf(&[&m]), leaf(&[&z]), leaf(&[&d, &z]));
+    let errors = |(top, root): (BuiltBlock, Root), more: &[&BuiltBlock]| {
+        let store = Store::default();
+        [&one, &two, &before, &top].iter().chain(more).for_each(|block| store.add((*block).clone()));
+        let errors: Vec<_> = store.manifest(&root, &record).cursor().filter_map(Result::err).collect();
+        assert!(errors.iter().all(|error| matches!(error.cause, ReadCause::Broken { .. })), "{errors:?}");
+        errors.len()
+    };
+    assert_eq!(errors(page_above(1, &[(&m, &one, 1), (&z, &two, 1)]), &[]), 0);
+    assert_eq!(errors(page_above(1, &[(&m, &one, 1), (&z, &before, 2)]), &[]), 1, "paths before those before");
+    assert_eq!(errors(page_above(1, &[(&m, &one, 1), ("zz", &two, 1)]), &[]), 1, "another last path");
+    assert_eq!(errors(page_above(1, &[(&m, &one, 1), (&z, &two, 2)]), &[]), 1, "other totals");
+    assert_eq!(errors(page_above(1, &[(&m, &one, 1)]), &[]), 1, "a root with one page");
+    assert_eq!(errors(page_above(2, &[(&m, &one, 1), (&z, &two, 1)]), &[]), 2, "a level left out");
+    let low = page_above(1, &[(&m, &one, 1)]).0;
+    let high = page_above(1, &[(&z, &two, 1)]).0;
+    let top = page_above(2, &[(&m, &low, 1), (&z, &high, 1)]);
+    assert_eq!(errors(top, &[&low, &high]), 1, "a page of one that is not the last of its level");
 }
