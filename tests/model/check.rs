@@ -41,6 +41,21 @@ where
     }
 }
 
+/// Searches all states for this property alone: others may break.
+pub fn keeps<M>(name: &str, model: M, property: &'static str)
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + PartialEq + Hash + Send + Sync + 'static,
+    M::Action: Clone + Debug + PartialEq,
+{
+    model.property(property); // Panics if the name is mistyped.
+    let (states, path) = search(model, property);
+    if let Some(actions) = path {
+        panic!("{name}: broken: {property}\n{}", listed(&actions));
+    }
+    println!("{name}: {states} states: {property}");
+}
+
 /// Searches until the property is broken; there must be such a way.
 pub fn breaks<M>(rule: &str, model: M, property: &'static str)
 where
@@ -49,13 +64,10 @@ where
     M::Action: Clone + Debug + PartialEq,
 {
     model.property(property); // Panics if the name is mistyped.
-    let finish = HasDiscoveries::AnyOf([property].into());
-    let checker = model.checker().finish_when(finish).target_state_count(max_steps()).spawn_bfs().join();
-    let states = checker.unique_state_count();
-    let Some(path) = checker.discoveries().remove(property) else {
+    let (states, path) = search(model, property);
+    let Some(actions) = path else {
         panic!("without the rule \"{rule}\" still safe in {states} states: is the rule needed, is the model blind?");
     };
-    let actions = path.into_actions();
     println!("without \"{rule}\": {property}: broken in {} steps ({states} states)", actions.len());
     if std::env::var_os("CAS_MODEL_PATHS").is_some() {
         println!("{}", listed(&actions));
@@ -86,6 +98,20 @@ where
         (states, Some(_)) => println!("without \"{rule}\": {what} can become impossible ({states} states)"),
         (states, None) => panic!("without the rule \"{rule}\" {what} is still always possible ({states} states)"),
     }
+}
+
+/// The number of states seen, and the way to break the property if there is one.
+fn search<M>(model: M, property: &'static str) -> (usize, Option<Vec<M::Action>>)
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + PartialEq + Hash + Send + Sync + 'static,
+    M::Action: Clone + Debug + PartialEq,
+{
+    let finish = HasDiscoveries::AnyOf([property].into());
+    let checker = model.checker().finish_when(finish).target_state_count(max_steps()).spawn_bfs().join();
+    let path = checker.discoveries().remove(property).map(|path| path.into_actions());
+    assert!(path.is_some() || checker.state_count() < max_steps(), "larger than its bounds promise");
+    (checker.unique_state_count(), path)
 }
 
 fn max_steps() -> usize {

@@ -30,6 +30,8 @@ struct State {
     /// Receipts it keeps for a session until a parent needs them; in memory only.
     receipts: [Option<Epoch>; SESSIONS],
     snapshots: u8,
+    /// The newest condemnation of which a row has gone, where the rules ask for it.
+    last_gone: Option<Epoch>,
     /// What a crash goes back to, if the last command (a register) is not synced yet.
     synced: Option<Synced>,
 
@@ -44,7 +46,7 @@ struct State {
     deletes: Messages<DELETES>,
     answer: Option<Epoch>,
 }
-epochs!(State { now, row, sessions, receipts, synced, clients, copy, late_put, deletes, answer });
+epochs!(State { now, row, sessions, receipts, last_gone, synced, clients, copy, late_put, deletes, answer });
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Row {
@@ -135,6 +137,12 @@ impl State {
     /// A command whose answer leaves after its sync.
     fn command(&mut self) -> Epoch {
         self.synced = None;
+        self.now.advance()
+    }
+
+    /// A command that a crash can still undo.
+    fn unsynced_command(&mut self) -> Epoch {
+        self.synced.get_or_insert(Synced { now: self.now, row: self.row });
         self.now.advance()
     }
 
@@ -233,13 +241,16 @@ impl OneBlock {
         let present = state.live().is_some_and(|row| row.bad.is_none());
         let touches = if present { self.rules.have_touches } else { self.rules.have_touches_damaged_rows };
         if touches && state.live().is_some_and(|row| row.count == 0) {
-            let zero = state.command();
+            let zero = state.unsynced_command();
             state.row = state.row.map(|row| Row { zero, ..row });
         }
+        if self.rules.presence_leaves_after_sync {
+            state.synced = None;
+        }
         let replace = state.row.is_some_and(|row| row.bad.is_some());
-        let epoch = if self.rules.grant_carries_the_epoch_of_its_answer { state.now } else { start };
+        let durable = state.synced.map_or(state.now, |synced| synced.now);
+        let epoch = if self.rules.grant_carries_the_epoch_of_its_answer { durable } else { start };
         state.clients[s] = if present { Client::ToldPresent } else { Client::Granted(Grant { epoch, replace }) };
-        state.synced = None; // Epochs leave only after sync.
         Some(())
     }
 
@@ -267,13 +278,12 @@ impl OneBlock {
         let revives = condemned
             .is_none_or(|since| receipt >= Some(since) || !self.rules.receipt_is_compared_with_the_condemnation);
         let live = state.live().is_some_and(|row| row.bad.is_none());
-        if !(state.accepts(s, &self.rules) && (live || (receipt.is_some() && heals && revives))) {
+        let creates = state.row.is_some() || receipt >= state.last_gone;
+        if !(state.accepts(s, &self.rules) && (live || (receipt.is_some() && heals && revives && creates))) {
             state.clients[s] = Client::Nothing; // Told what is missing: it asks again.
             return Some(());
         }
-        let before = Synced { now: state.now, row: state.row };
-        state.synced.get_or_insert(before);
-        let zero = state.now.advance();
+        let zero = state.unsynced_command();
         let count = state.live().map_or(0, |row| row.count);
         state.row = Some(Row { count, zero, condemned: None, bad: None });
         state.receipts[s] = None;
@@ -318,15 +328,10 @@ impl OneBlock {
         let row = *state.live()?;
         let unneeded = state.oldest_session().is_none_or(|start| row.zero < start);
         (row.count == 0 && (unneeded || !self.rules.gc_waits_for_sessions)).then_some(())?;
-        let before = Synced { now: state.now, row: state.row };
-        let unsynced = state.synced.unwrap_or(before);
-        let condemned = state.command();
+        let synced = self.rules.epochs_leave_after_sync;
+        let condemned = if synced { state.command() } else { state.unsynced_command() };
         state.row = Some(Row { condemned: Some(condemned), ..row });
-        state.deletes.send(condemned)?;
-        if !self.rules.epochs_leave_after_sync {
-            state.synced = Some(unsynced);
-        }
-        Some(())
+        state.deletes.send(condemned)
     }
 
     /// A copy without a row is an orphan.
@@ -348,6 +353,9 @@ impl OneBlock {
         if state.row?.condemned == Some(bound) || !self.rules.row_goes_at_its_own_condemnation {
             state.command();
             state.row = None;
+            if self.rules.receipt_is_compared_with_the_last_row_that_went {
+                state.last_gone = state.last_gone.max(Some(bound));
+            }
         }
         Some(())
     }
@@ -448,6 +456,7 @@ fn each_rule_is_needed() {
         ("expired sessions are refused", without!(expired_sessions_are_refused), KEPT),
         ("have touches, commit looks again", without!(have_touches, commit_looks_again), KEPT),
         ("have touches", without!(have_touches), PROTECTED),
+        ("presence leaves after sync", without!(presence_leaves_after_sync), PROTECTED),
         ("receipt belongs to the session", without!(receipt_belongs_to_the_session), KEPT),
         ("a row goes at its own condemnation", without!(row_goes_at_its_own_condemnation), KEPT),
         ("epochs leave after sync", without!(epochs_leave_after_sync), KEPT),
@@ -467,4 +476,20 @@ fn each_rule_is_needed() {
 fn comparing_receipts_with_the_condemnation_is_a_second_guard() {
     let rules = without!(receipt_is_compared_with_the_condemnation);
     check::holds("one damaged block, one session, without the second guard", model(rules, 1, true));
+}
+
+/// Even if the answers of `have` overtake their sync, what is committed is safe: the client is told at registration, and
+/// must still have its files. Only a crash of the index under a client that survives it shows the difference.
+#[test]
+fn presence_that_overtakes_its_sync_loses_nothing_committed() {
+    check::keeps("without \"presence leaves after sync\"", model(without!(presence_leaves_after_sync), 2, false), KEPT);
+}
+
+/// The other way to keep a row that is damaged and at zero from being condemned and gone between grant and receipt: it
+/// may go, but then the receipt is too old. Together with presence that overtakes its sync.
+#[test]
+fn remembering_the_last_row_that_went_replaces_touching_damaged_rows() {
+    let other = without!(have_touches_damaged_rows, presence_leaves_after_sync);
+    let rules = Rules { receipt_is_compared_with_the_last_row_that_went: true, ..other };
+    check::keeps("remembering the last row that went, one session", model(rules, 1, true), KEPT);
 }
