@@ -444,6 +444,22 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_entry_fills_a_page_of_its_own() {
+        let mut entry = Entry::new(FileType::Fifo);
+        let len = crate::limits::MAX_ENTRY - entry.encode().len() - 4;
+        entry.unknown = vec![crate::codec::UnknownField { tag: crate::codec::optional(20), value: vec![7; len] }];
+        assert_eq!(entry.encode().len(), crate::limits::MAX_ENTRY);
+        let name = "n".repeat(crate::limits::MAX_PATH - 1);
+        let largest = (0..5).map(|n| (sample::path(&format!("{n}{name}")), (entry.clone(), None)));
+        let (root, blocks) = sample::build(&largest.collect(), &DomainRecord::default());
+        assert_eq!(root.entries, 5);
+        for block in blocks {
+            let page = Page::decode(block.plaintext).unwrap();
+            assert!(page.level() > 0 || page.count() == 1);
+        }
+    }
+
+    #[test]
     fn an_empty_map_is_one_empty_page() {
         let (root, blocks) = sample::build(&sample::Map::new(), &DomainRecord::default());
         assert_eq!((root.level, root.entries, blocks.len()), (0, 0, 1));
