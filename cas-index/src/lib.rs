@@ -21,6 +21,8 @@ pub mod state;
 pub mod tables;
 
 pub use disk::{Disk, DiskFile, LocalDisk};
-pub use options::{DEFAULT_CACHE_BYTES, DEFAULT_LEASE_NS, DEFAULT_TRASH_NS, Options};
+pub use options::{
+    DEFAULT_CACHE_BYTES, DEFAULT_CHECKPOINT_LOG, DEFAULT_CHECKPOINT_WORTH, DEFAULT_LEASE_NS, DEFAULT_TRASH_NS, Options,
+};
 pub use rebuild::{Rebuilt, rebuild};
 pub use service::Index;

@@ -11,6 +11,13 @@ pub const DEFAULT_LEASE_NS: i64 = 10 * 60 * SECOND_NS;
 /// How long a forgotten version stays in the trash, unless told otherwise.
 pub const DEFAULT_TRASH_NS: i64 = 3 * 24 * 3600 * SECOND_NS;
 
+/// The log is put into the tables when it is longer than this, unless told otherwise.
+pub const DEFAULT_CHECKPOINT_LOG: u64 = 16 << 20;
+/// At close and after half a minute, a log shorter than this is left to the next start, unless told otherwise.
+pub const DEFAULT_CHECKPOINT_WORTH: u64 = 1 << 20;
+
+const _: () = assert!(DEFAULT_CHECKPOINT_WORTH < DEFAULT_CHECKPOINT_LOG);
+
 /// How an index is opened.
 #[derive(Clone)]
 pub struct Options {
@@ -24,6 +31,10 @@ pub struct Options {
     pub read_only: bool,
     /// How long a session lives without a word from its client.
     pub lease_ns: i64,
+    /// A checkpoint is made when the log is longer than this, in bytes.
+    pub checkpoint_log: u64,
+    /// At close, and after half a minute, a checkpoint is made only if the log is at least this long, in bytes.
+    pub checkpoint_worth: u64,
     /// File operations.
     pub disk: Arc<dyn Disk>,
 }
@@ -37,6 +48,8 @@ impl Options {
             cache_bytes: DEFAULT_CACHE_BYTES,
             read_only: false,
             lease_ns: DEFAULT_LEASE_NS,
+            checkpoint_log: DEFAULT_CHECKPOINT_LOG,
+            checkpoint_worth: DEFAULT_CHECKPOINT_WORTH,
             disk: Arc::new(LocalDisk),
         }
     }

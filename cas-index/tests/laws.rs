@@ -10,7 +10,7 @@ mod support;
 use cas_core::frame::Header;
 use cas_core::id::{BlockId, Epoch, SnapshotId};
 use cas_core::snapshot::SnapshotObject;
-use cas_index::{Index, rebuild};
+use cas_index::{Index, Options, rebuild};
 use cas_net::{Commit, Delete, Deleted, Grant, Index as _, Node, Receipt, Registration, ServiceError, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
 use support::*;
@@ -38,6 +38,7 @@ struct Sim {
     world: World,
     dice: Dice,
     disk: SimDisk,
+    checkpoints: (u64, u64),
     pushes: Vec<Push>,
     /// Deletes on their way to the node; they may arrive again.
     deletes: Vec<Delete>,
@@ -55,6 +56,7 @@ impl Sim {
         let mut sim = Self {
             world,
             dice: Dice(seed),
+            checkpoints: [(2_000, 100), (1 << 30, 100), (1 << 30, 1 << 20)][seed as usize % 3],
             disk,
             pushes: Vec::new(),
             deletes: Vec::new(),
@@ -67,7 +69,10 @@ impl Sim {
     }
 
     fn open(&mut self) {
-        let options = cas_index::Options { disk: std::sync::Arc::new(self.disk.clone()), ..options(&self.world.clock) };
+        let disk = std::sync::Arc::new(self.disk.clone());
+        // Some worlds make checkpoints all the time, some at close, some never.
+        let (checkpoint_log, checkpoint_worth) = self.checkpoints;
+        let options = Options { disk, checkpoint_log, checkpoint_worth, ..options(&self.world.clock) };
         self.world.index = Some(Index::open(self.world.path(), options).unwrap());
     }
 

@@ -85,6 +85,11 @@ impl Index {
         self.submit(Command::ReleaseHold, true).map(drop)
     }
 
+    /// Size of the tables' file and of what it holds.
+    pub fn base_size(&self) -> Result<crate::tables::BaseSize> {
+        self.tables().base().size()
+    }
+
     /// Carries out a command. Answers when it is applied, and durable if asked for.
     fn submit(&self, command: Command, durable: bool) -> Result<Outcome> {
         let (reply, answer) = mpsc::sync_channel(1);

@@ -44,7 +44,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Index> {
     let (mut jobs, mut writer) = (None, None);
     if let Some(log) = log {
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
-        let running = Writer::new(shared.clone(), log, options.clock.clone())?;
+        let running = Writer::new(shared.clone(), log, options.clone())?;
         let owner = shared.clone();
         let thread = std::thread::Builder::new().name("cas-index".into()).spawn(move || {
             // A broken promise of the state machine must not leave callers waiting, nor anything be written after it.

@@ -8,6 +8,7 @@
 use super::{Shared, flatten};
 use crate::command::Command;
 use crate::log::Log;
+use crate::options::Options;
 use crate::state::{self, Answer, Meta, Outcome, Stamp};
 use cas_net::{Checkpointed, Result, ServiceError};
 use std::sync::atomic::Ordering;
@@ -18,16 +19,10 @@ use std::time::{Duration, Instant};
 const MAX_GROUP: usize = 128;
 /// Bytes of commands in one group, before the next one opens.
 const MAX_GROUP_BYTES: usize = 8 << 20;
-/// A checkpoint is made when the log is longer than this, …
-const CHECKPOINT_LOG: u64 = 16 << 20;
-/// … when the changes take more memory than this, …
+/// A checkpoint is also made when the changes take more memory than this, …
 const CHECKPOINT_WEIGHT: usize = 96 << 20;
-/// … or after this time, if the log is longer than …
+/// … and after this time, if the log is worth it.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(30);
-/// … this, which a start replays in a few milliseconds. Also at close.
-const WORTH_A_CHECKPOINT: u64 = 1 << 20;
-
-const _: () = assert!(WORTH_A_CHECKPOINT < CHECKPOINT_LOG);
 
 type Reply<T> = mpsc::SyncSender<Result<T>>;
 
@@ -44,15 +39,15 @@ pub(super) enum Job {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     log: Log,
-    clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    options: Options,
     last_ns: i64,
     checkpointed: Instant,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, log: Log, clock: Arc<dyn Fn() -> i64 + Send + Sync>) -> Result<Self> {
+    pub(super) fn new(shared: Arc<Shared>, log: Log, options: Options) -> Result<Self> {
         let last_ns = Meta::load(&*shared.read())?.time_ns;
-        Ok(Self { shared, log, clock, last_ns, checkpointed: Instant::now() })
+        Ok(Self { shared, log, options, last_ns, checkpointed: Instant::now() })
     }
 
     /// Until the last handle is gone.
@@ -142,7 +137,7 @@ impl Writer {
     }
 
     fn log_and_apply(&mut self, group: &[Pending]) -> Result<Vec<Answer>> {
-        self.last_ns = self.last_ns.max((self.clock)());
+        self.last_ns = self.last_ns.max((self.options.clock)());
         let first = self.log.next();
         let records: Vec<_> = group.iter().map(|p| (self.last_ns, p.encoded.as_slice())).collect();
         self.log.append(&records)?;
@@ -165,9 +160,9 @@ impl Writer {
     fn checkpoint_is_due(&self) -> bool {
         let tail = self.log.tail_len();
         self.shared.stopped.get().is_none()
-            && (tail >= CHECKPOINT_LOG
+            && (tail >= self.options.checkpoint_log
                 || self.shared.read().weight() >= CHECKPOINT_WEIGHT
-                || tail >= WORTH_A_CHECKPOINT && self.checkpointed.elapsed() >= CHECKPOINT_AFTER)
+                || tail >= self.options.checkpoint_worth && self.checkpointed.elapsed() >= CHECKPOINT_AFTER)
     }
 
     /// Puts all changes into the file and begins a new log. The log is synced first, so that it never ends before the tables.
@@ -201,7 +196,7 @@ impl Writer {
     }
 
     fn close(&mut self) -> Result<Checkpointed> {
-        if self.log.tail_len() >= WORTH_A_CHECKPOINT {
+        if self.log.tail_len() >= self.options.checkpoint_worth {
             self.checkpoint()?;
         }
         if self.log.tail_len() > 0 {

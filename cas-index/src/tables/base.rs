@@ -20,12 +20,14 @@ use std::sync::{Arc, OnceLock};
 const FILE: &str = "tables.redb";
 const NEW_FILE: &str = "tables.redb.new";
 const CRC_LEN: usize = 4;
-/// A file is rewritten when it is longer than this many times what it holds, …
-const BLOAT_NUMERATOR: u64 = 3;
-const BLOAT_DENOMINATOR: u64 = 2;
-/// … and longer than this.
+/// A file is rewritten, in order of keys, when it is longer than 7/4 of what it holds (random inserts leave it at about 3/2), …
+const BLOAT_NUMERATOR: u64 = 7;
+const BLOAT_DENOMINATOR: u64 = 4;
+/// … if it is longer than this, …
 const BLOAT_FLOOR: u64 = 4 << 20;
-/// It is also rewritten, in order of keys, when at least one row in so many changes: cheaper than as many random inserts.
+/// … and not so long that callers would wait for seconds.
+const BLOAT_CEILING: u64 = 1 << 30;
+/// It is also rewritten when at least one row in so many changes: cheaper than as many random inserts.
 const REWRITE_SHARE: usize = 4;
 
 /// Changes to put over the base: per table, in order of keys; `None` removes.
@@ -59,10 +61,12 @@ enum Opened {
     ByBytes(ReadOnlyTable<&'static [u8], &'static [u8]>),
 }
 
+type OpenedTables = [Option<Opened>; Table::ALL.len()];
+
 /// The tables as of the last checkpoint.
 pub struct Base {
     // Field order is drop order: tables and their transaction before the database.
-    tables: [Option<Opened>; Table::ALL.len()],
+    tables: OpenedTables,
     handle: Handle,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -82,8 +86,8 @@ impl Base {
             base.disk.remove(&new).map_err(|e| ServiceError::io(format!("remove {}", new.display()), e))?;
         }
         if files.contains(&path) {
-            base.handle = base.open_file(&path, read_only)?;
-            base.reload()?;
+            let handle = base.open_file(&path, read_only)?;
+            base.take(handle)?;
         }
         Ok(base)
     }
@@ -124,7 +128,7 @@ impl Base {
                 let bound = if from.len() > 32 { Bound::Excluded(start) } else { Bound::Included(start) };
                 let mut range = self.guarded(|| Ok(opened.range::<[u8; 32]>((bound, Bound::Unbounded))?))?;
                 while let Some(row) = self.guarded(|| Ok(range.next().transpose()?))? {
-                    let (key, value) = (row.0.value(), row.1.value());
+                    let (key, value) = self.guarded(|| Ok((row.0.value(), row.1.value())))?;
                     if !visit(&key, checked(table, &key, value).map_err(|e| self.break_with(e))?)? {
                         break;
                     }
@@ -134,7 +138,7 @@ impl Base {
             Some(Opened::ByBytes(opened)) => {
                 let mut range = self.guarded(|| Ok(opened.range::<&[u8]>(from..)?))?;
                 while let Some(row) = self.guarded(|| Ok(range.next().transpose()?))? {
-                    let (key, value) = (row.0.value(), row.1.value());
+                    let (key, value) = self.guarded(|| Ok((row.0.value(), row.1.value())))?;
                     if !visit(key, checked(table, key, value).map_err(|e| self.break_with(e))?)? {
                         break;
                     }
@@ -185,16 +189,15 @@ impl Base {
         let changed = changes[Table::Blocks as usize].len();
         let size = self.size()?;
         Ok(changed * REWRITE_SHARE >= self.rows(Table::Blocks)? as usize && changed > 0
-            || size.file > BLOAT_FLOOR && size.file * BLOAT_DENOMINATOR > size.held * BLOAT_NUMERATOR)
+            || (BLOAT_FLOOR..BLOAT_CEILING).contains(&size.file)
+                && size.file * BLOAT_DENOMINATOR > size.held * BLOAT_NUMERATOR)
     }
 
-    /// Makes the file writable for [`Self::merge`]; readers must be kept out.
+    /// Makes the file writable for [`Self::merge`]; readers must be kept out. After an error they go on with the old handle.
     pub fn make_writable(&mut self) -> Result<()> {
         if matches!(self.handle, Handle::ReadOnly(_)) {
-            self.tables = std::array::from_fn(|_| None);
-            self.handle = Handle::None;
-            self.handle = Handle::Writable(self.open_writable(&self.dir.join(FILE), false)?);
-            self.reload()?;
+            let handle = Handle::Writable(self.open_writable(&self.dir.join(FILE), false)?);
+            self.take(handle)?;
         }
         Ok(())
     }
@@ -214,13 +217,16 @@ impl Base {
     /// Writes everything into a new file beside the old one, durably, in order of keys.
     pub fn write_new(&self, changes: &Changes) -> Result<Rewritten> {
         let path = self.dir.join(NEW_FILE);
-        let db = self.open_writable(&path, true)?;
+        let mut db = self.open_writable(&path, true)?;
         self.guarded(|| {
             let txn = begin(&db)?;
             for table in Table::ALL {
                 self.load_table(&txn, table, &changes[table as usize])?;
             }
-            Ok(txn.commit()?)
+            txn.commit()?;
+            // redb doubles its file when it is full; this gives the rest back.
+            db.compact()?;
+            Ok(())
         })?;
         self.guarded(move || {
             drop(db);
@@ -232,29 +238,40 @@ impl Base {
         Ok(Rewritten)
     }
 
-    /// Puts the new file in the place of the old one; readers must be kept out.
+    /// Puts the new file in the place of the old one; readers must be kept out. After an error they go on with the old one.
     pub fn swap(&mut self, _: Rewritten) -> Result<()> {
-        self.tables = std::array::from_fn(|_| None);
-        self.handle = Handle::None;
         let (path, new) = (self.dir.join(FILE), self.dir.join(NEW_FILE));
         let renamed = self.disk.rename(&new, &path).and_then(|()| self.disk.sync_dir(&self.dir));
         renamed.map_err(|e| ServiceError::io(format!("rename {}", new.display()), e))?;
-        self.handle = self.open_file(&path, false)?;
-        self.reload()
+        let handle = self.open_file(&path, false)?;
+        self.take(handle)
     }
 
     /// Lets readers see the newest state; readers must be kept out.
     pub fn reload(&mut self) -> Result<()> {
-        let txn = self.guarded(|| match &self.handle {
+        self.tables = self.open_tables(&self.handle)?;
+        Ok(())
+    }
+
+    fn take(&mut self, handle: Handle) -> Result<()> {
+        self.tables = self.open_tables(&handle)?;
+        self.handle = handle;
+        Ok(())
+    }
+
+    fn open_tables(&self, handle: &Handle) -> Result<OpenedTables> {
+        let mut tables: OpenedTables = std::array::from_fn(|_| None);
+        let txn = self.guarded(|| match handle {
             Handle::None => Ok(None),
             Handle::ReadOnly(db) => Ok(Some(db.begin_read()?)),
             Handle::Writable(db) => Ok(Some(db.begin_read()?)),
         })?;
-        let Some(txn) = txn else { return Ok(()) };
         for table in Table::ALL {
-            self.tables[table as usize] = self.guarded(|| open_table(&txn, table))?;
+            if let Some(txn) = &txn {
+                tables[table as usize] = self.guarded(|| open_table(txn, table))?;
+            }
         }
-        Ok(())
+        Ok(tables)
     }
 
     fn open_file(&self, path: &Path, read_only: bool) -> Result<Handle> {

@@ -4,6 +4,7 @@
 
 mod disk;
 
+#[allow(unused_imports, reason = "every test file uses a part of this module")]
 pub use disk::SimDisk;
 
 use cas_core::agebox;
