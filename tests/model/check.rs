@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-/// Bounds are larger when this environment variable is set (`CAS_MODEL=long`): minutes and gigabytes instead of seconds.
+/// Bounds are larger when this environment variable is set (`CAS_MODEL=long`).
 pub fn long() -> bool {
     std::env::var_os("CAS_MODEL").is_some_and(|value| value == "long")
 }

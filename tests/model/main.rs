@@ -25,7 +25,8 @@
 //! partition, erasure coding, quotas, a restored index (new era).
 //!
 //! `cargo test -p cas-tests --test model -- --nocapture` prints the number of states. `CAS_MODEL_PATHS=1` also prints
-//! how each missing rule loses data; `CAS_MODEL=long` searches larger bounds and wants a day and much memory.
+//! how each missing rule loses data; `CAS_MODEL=long` searches larger bounds: tens of
+//! millions of states at a time, with gigabytes of memory.
 
 mod check;
 mod epoch;
