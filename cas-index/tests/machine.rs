@@ -30,7 +30,7 @@ fn id(n: u64) -> BlockId {
 
 /// What a page holds: always the same, since its id commits to it; only smaller numbers.
 fn children(n: u64) -> Vec<u64> {
-    (0..n).filter(|child| (n * 7 + child * 13) % 5 == 0 || *child + 1 == n).collect()
+    (0..n).filter(|child| (n * 7 + child * 13).is_multiple_of(5) || *child + 1 == n).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -355,17 +355,18 @@ fn memory_redb_and_a_naive_model_agree_after_every_command() {
             }
         }
         for table in Table::ALL {
-            let rows = |tables: &dyn Fn(&mut dyn FnMut(&[u8], &[u8]) -> cas_net::Result<bool>)| {
-                let mut out = Vec::new();
-                tables(&mut |key, value| {
-                    out.push((key.to_vec(), value.to_vec()));
-                    Ok(true)
-                });
-                out
-            };
-            let memory = rows(&|visit| both.memory.scan(table, &[], visit).unwrap());
-            let redb = rows(&|visit| both.redb.scan(table, &[], visit).unwrap());
+            let (memory, redb) = (all_rows(&both.memory, table), all_rows(&both.redb, table));
             assert_eq!(memory, redb, "table {}", table.name());
         }
     });
+}
+
+fn all_rows(tables: &impl Tables, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut out = Vec::new();
+    let mut take = |key: &[u8], value: &[u8]| {
+        out.push((key.to_vec(), value.to_vec()));
+        Ok(true)
+    };
+    tables.scan(table, &[], &mut take).unwrap();
+    out
 }

@@ -179,3 +179,46 @@ fn an_expired_session_neither_registers_nor_commits() {
     assert!(matches!(world.commit(session, "a", blocks[3].id()), Err(ServiceError::SessionGone(_))));
     assert!(!world.node.has(&blocks[0].id()));
 }
+
+#[test]
+fn a_registration_larger_than_one_command_is_cut_bottom_up() {
+    let mut world = World::new();
+    let session = world.start();
+    // 20 leaves of 4 096 children each: more than 65 536 edges, and a root over them.
+    let (mut blocks, mut leaves) = (Vec::new(), Vec::new());
+    for n in 0..20 {
+        let children: Vec<_> = (0..4096).map(|i| data(n * 10_000 + i)).collect();
+        let ids: Vec<BlockId> = children.iter().map(|b| b.id()).collect();
+        blocks.extend(children);
+        leaves.push(page(900_000 + n, &ids));
+    }
+    let root = page(999_999, &leaves.iter().map(|b| b.id()).collect::<Vec<_>>());
+    blocks.extend(leaves);
+    blocks.push(root.clone());
+    assert_eq!(world.push(session, &blocks).unwrap(), []);
+    world.commit(session, "a", root.id()).unwrap();
+    let recount = world.index().recount().unwrap();
+    assert_eq!((recount.edges, recount.wrong.len(), recount.dangling.len()), (20 * 4096 + 20 + 2, 0, 0));
+    // Nothing is unreferenced, so no page ever stayed in the collector's queue.
+    assert_eq!(world.index().status().unwrap().unreferenced, 0);
+}
+
+#[test]
+fn lies_about_edges_and_domains_are_refused() {
+    let world = World::new();
+    let session = world.start();
+    let (a, id) = (data(1), data(1).id());
+    let refused = |headers: Vec<Vec<u8>>| {
+        let registration = cas_net::Registration { headers, receipts: vec![] };
+        matches!(world.index().register(session, registration), Err(ServiceError::Denied(_)))
+    };
+    assert!(refused(vec![page(2, &[id, id]).encode()]), "a child twice");
+    let foreign = cas_core::frame::Header { domain: cas_core::id::DomainId([9; 16]), ..page(2, &[id]) };
+    assert!(refused(vec![foreign.encode()]), "a page of another domain");
+    assert!(refused(vec![a.encode()]), "data");
+    assert!(refused(vec![[page(2, &[id]).encode(), vec![0]].concat()]), "trailing bytes");
+    let stranger = MemNode::new(99);
+    let receipt = stranger.put_headers(&world.index().grant(session).unwrap(), &[a]);
+    let registration = cas_net::Registration { headers: vec![], receipts: vec![receipt] };
+    assert!(matches!(world.index().register(session, registration), Err(ServiceError::Denied(_))), "an unknown node");
+}

@@ -10,7 +10,7 @@ use super::{Applied, Condemnation, Meta, Outcome, damaged, deny};
 use crate::command::{MAX_EDGES, Packed};
 use crate::tables::{Table, Tables};
 use cas_core::codec::{Reader, put_varint};
-use cas_core::id::{BlockId, Epoch};
+use cas_core::id::{BlockId, Epoch, Sum};
 use cas_net::{Delete, Result};
 
 pub(super) fn condemn(tables: &mut impl Tables, meta: &mut Meta, limit: usize) -> Applied<Outcome> {
@@ -137,7 +137,11 @@ pub(super) fn mark(tables: &mut impl Tables, meta: &mut Meta, ids: &Packed, bad:
     let mut rows = Rows::new();
     for id in ids.ids() {
         let Some(row) = rows.of(tables, &id)? else { continue };
+        // What a rebuild could not read is not good because somebody says so: only a push brings its bytes and edges.
+        let unread =
+            row.sum == Sum::ZERO || row.kind.has_children() && tables.get(Table::Kids, id.as_bytes())?.is_none();
         row.state = match (row.state, bad) {
+            (state, false) if unread => state,
             (State::Live, true) => State::Bad(meta.epoch),
             (State::Bad(_), false) => State::Live,
             (state, _) => state,

@@ -85,6 +85,8 @@ pub fn apply(tables: &mut impl Tables, stamp: Stamp, command: &Command) -> Resul
         Err(Stop::Refused(why)) => Err(why),
         Err(Stop::Broken(why)) => return Err(why),
     };
+    // Everything that a rebuild could not read is healed or gone.
+    meta.held &= meta.bad > 0;
     meta.store(tables);
     Ok(answer)
 }
