@@ -29,6 +29,9 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Changes nothing on disk; commands are refused.
     pub read_only: bool,
+    /// Refuses a directory without an index instead of making a new one. To be set wherever there must be one: an empty
+    /// index beside full nodes would take everything on them for orphans.
+    pub must_exist: bool,
     /// How long a session lives without a word from its client.
     pub lease_ns: i64,
     /// A checkpoint is made when the log is longer than this, in bytes.
@@ -47,6 +50,7 @@ impl Options {
             clock: Arc::new(system_clock),
             cache_bytes: DEFAULT_CACHE_BYTES,
             read_only: false,
+            must_exist: false,
             lease_ns: DEFAULT_LEASE_NS,
             checkpoint_log: DEFAULT_CHECKPOINT_LOG,
             checkpoint_worth: DEFAULT_CHECKPOINT_WORTH,

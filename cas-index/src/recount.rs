@@ -1,6 +1,7 @@
 //! Recount: all counts against the edges they should follow from. Reports, never changes.
 //!
-//! Works in passes over ranges of ids, so that memory is bounded whatever the number of blocks.
+//! Works in passes over ranges of ids, so that memory is bounded whatever the number of blocks. Commands wait
+//! until it is through: it compares one state.
 
 use crate::state::blocks::{Row, split_ids};
 use crate::state::snapshots::{Latest, each_version};

@@ -100,7 +100,7 @@ fn a_flipped_bit_in_the_tables_is_an_error_or_changes_no_answer() {
     drop(intact);
     let mut dice = Dice(1);
     let mut noticed = 0;
-    for _ in 0..150 {
+    for _ in 0..400 {
         let at = dice.below(bytes.len());
         let mut spoiled = bytes.clone();
         spoiled[at] ^= 1 << dice.below(8);
@@ -120,7 +120,7 @@ fn a_flipped_bit_in_the_tables_is_an_error_or_changes_no_answer() {
             Err(e) => panic!("byte {at}: {e:?}"),
         }
     }
-    assert!(noticed > 10, "{noticed} of 150 were noticed: does the file hold anything?");
+    assert!(noticed > 10, "{noticed} of 400 were noticed: does the file hold anything?");
 }
 
 #[test]
@@ -158,4 +158,16 @@ fn read_only_changes_nothing_and_refuses_commands() {
     index.close().unwrap();
     drop(index);
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn a_lost_index_is_not_replaced_by_an_empty_one_and_an_open_one_is_not_opened_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::default();
+    let lost = Index::open(dir.path(), Options { must_exist: true, ..options(&clock) });
+    assert!(matches!(lost.err(), Some(ServiceError::NotFound { .. })));
+    let first = Index::open(dir.path(), options(&clock)).unwrap();
+    assert!(matches!(Index::open(dir.path(), options(&clock)).err(), Some(ServiceError::Busy(_))));
+    drop(first);
+    Index::open(dir.path(), Options { must_exist: true, ..options(&clock) }).unwrap();
 }

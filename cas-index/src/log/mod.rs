@@ -41,6 +41,13 @@ pub struct Found {
     pub torn: u64,
 }
 
+impl Found {
+    /// Whether there is no log at all.
+    pub fn is_none(&self) -> bool {
+        self.current.is_none()
+    }
+}
+
 /// The log files of a directory, oldest first, with the first epoch that their name says.
 pub fn files(dir: &Path, disk: &dyn Disk) -> Result<Vec<(Epoch, PathBuf)>> {
     let all = disk.list(dir).map_err(|e| ServiceError::io(format!("list {}", dir.display()), e))?;

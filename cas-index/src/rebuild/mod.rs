@@ -59,11 +59,13 @@ pub struct Rebuilt {
 
 /// Makes a new index in `dir` from what these nodes hold: all of them, or what the others hold is lost to it.
 ///
-/// Errors: a node that cannot be listed, a file that cannot be written. Then the old files are still in their place,
+/// Errors: [`ServiceError::Busy`] if the index is open, a node that cannot be listed, a file that cannot be written. Then the old files are still in their place,
 /// unless the exchange itself was interrupted: then opening says so, and another rebuild is the way.
 pub fn rebuild(dir: &Path, options: &Options, nodes: &[&dyn Node]) -> Result<Rebuilt> {
     let workshop = dir.join(WORKSHOP);
     let io = |what: &'static str| move |e| ServiceError::io(format!("{what} {WORKSHOP}"), e);
+    std::fs::create_dir_all(dir).map_err(|e| ServiceError::io(format!("create {}", dir.display()), e))?;
+    let _lock = crate::service::start::lock(dir)?;
     if workshop.exists() {
         std::fs::remove_dir_all(&workshop).map_err(io("remove"))?;
     }

@@ -17,7 +17,7 @@ mod collection;
 mod names;
 mod push;
 mod receipts;
-mod start;
+pub(crate) mod start;
 mod writer;
 
 use crate::command::Command;
@@ -32,6 +32,7 @@ use cas_net::{
     StartSession, StoredRow,
 };
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, mpsc};
@@ -48,6 +49,8 @@ pub struct Index {
     /// `None` when opened read-only, and while it is being dropped.
     jobs: Option<mpsc::SyncSender<Job>>,
     writer: Option<JoinHandle<()>>,
+    /// Keeps others from writing, until it is closed.
+    _lock: Option<File>,
 }
 
 /// What the writer and the readers share.
@@ -73,8 +76,10 @@ impl Shared {
 impl Index {
     /// Opens the index in `dir`, or makes a new one; replays what was logged after the last checkpoint.
     ///
-    /// Errors: [`ServiceError::Damaged`] if durable bytes are damaged (nothing is changed then;
-    /// [`crate::rebuild()`] makes a new index from the nodes), [`ServiceError::Version`], [`ServiceError::Io`].
+    /// Errors: [`ServiceError::NotFound`] if there is none and [`Options::must_exist`] is set,
+    /// [`ServiceError::Damaged`] if durable bytes are damaged (nothing is changed then;
+    /// [`crate::rebuild()`] makes a new index from the nodes), [`ServiceError::Version`], [`ServiceError::Busy`] if it is
+    /// open already, [`ServiceError::Io`].
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
         start::open(dir, options)
     }

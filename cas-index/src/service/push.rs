@@ -3,7 +3,7 @@
 use super::receipts::Word;
 use super::{Index, unexpected};
 use crate::command::{Command, Cover, MAX_EDGES, NewPage, Packed, Register};
-use crate::state::blocks::{State, bad_in, row};
+use crate::state::blocks::{Row, State, bad_in, row};
 use crate::state::{self, Outcome, Session};
 use cas_core::frame::Header;
 use cas_core::id::{BlockId, DomainId, Epoch, Kind};
@@ -16,6 +16,8 @@ use std::collections::{HashMap, HashSet};
 
 /// Ids in one `have`.
 const MAX_HAVE: usize = 1 << 20;
+/// Ids that are looked up while the writer waits.
+const LOOK_STEP: usize = 4096;
 /// Bytes of a session's label.
 const MAX_LABEL: usize = 4096;
 
@@ -46,11 +48,11 @@ impl Index {
         }
         let live = self.renew(session)?;
         let mut look = self.look(&live, ids)?;
-        if !look.touch.is_empty() {
-            let touched = Packed::of_ids(look.touch.iter().map(|i| &ids[*i]));
+        for part in look.touch.chunks(MAX_EDGES) {
+            let touched = Packed::of_ids(part.iter().map(|i| &ids[*i]));
             match self.submit(Command::Touch { session: session.0, ids: touched }, false)? {
                 Outcome::Touched(present, not_older) => {
-                    look.touch.iter().zip(present).for_each(|(i, is)| look.present[*i] = is);
+                    part.iter().zip(present).for_each(|(i, is)| look.present[*i] = is);
                     look.not_older = look.not_older.max(not_older);
                 }
                 other => unexpected(&other),
@@ -60,28 +62,18 @@ impl Index {
         Ok(HaveAnswer { present: look.present, grant: Grant::sign(&self.key, session, epoch, look.replace) })
     }
 
+    /// Step by step, so that the writer is not kept waiting; each step finds the session alive, which is what the
+    /// promise of each of its answers rests on.
     fn look(&self, session: &Session, ids: &[BlockId]) -> Result<Look> {
-        let tables = self.tables();
-        if state::session(&*tables, session.id)?.is_none() {
-            return Err(ServiceError::SessionGone(session.id));
-        }
         let mut look = Look { present: Vec::with_capacity(ids.len()), not_older: session.start(), ..Look::default() };
-        for (i, id) in ids.iter().enumerate() {
-            let row = row(&*tables, id)?.filter(|row| row.domain == session.domain);
-            look.present.push(match row {
-                Some(row) if row.state == State::Live => {
-                    if row.count == 0 && row.zero < session.start() {
-                        look.touch.push(i);
-                    }
-                    true
-                }
-                Some(row) => {
-                    look.not_older = look.not_older.max(state::changed_at(row.state));
-                    look.replace |= matches!(row.state, State::Bad(_));
-                    false
-                }
-                None => false,
-            });
+        for part in ids.chunks(LOOK_STEP) {
+            let tables = self.tables();
+            if state::session(&*tables, session.id)?.is_none() {
+                return Err(ServiceError::SessionGone(session.id));
+            }
+            for id in part {
+                look.take(session, row(&*tables, id)?.filter(|row| row.domain == session.domain));
+            }
         }
         Ok(look)
     }
@@ -209,6 +201,21 @@ struct Look {
     /// A grant for the absent ones must not be older.
     not_older: Epoch,
     replace: bool,
+}
+
+impl Look {
+    /// The row of the next id.
+    fn take(&mut self, session: &Session, row: Option<Row>) {
+        let present = row.is_some_and(|row| row.state == State::Live);
+        if let Some(row) = row {
+            if present && row.count == 0 && row.zero < session.start() {
+                self.touch.push(self.present.len());
+            }
+            self.not_older = self.not_older.max(state::changed_at(row.state));
+            self.replace |= matches!(row.state, State::Bad(_));
+        }
+        self.present.push(present);
+    }
 }
 
 /// A page or list to register.

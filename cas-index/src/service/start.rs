@@ -10,6 +10,7 @@ use crate::tables::{Base, Layered};
 use cas_core::id::Epoch;
 use cas_core::signing::SigningKey;
 use cas_net::{Result, ServiceError};
+use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -19,9 +20,10 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock, mpsc};
 const QUEUE: usize = 256;
 
 pub(super) fn open(dir: &Path, options: Options) -> Result<Index> {
-    if !options.read_only {
+    if !options.read_only && !options.must_exist {
         std::fs::create_dir_all(dir).map_err(|e| ServiceError::io(format!("create {}", dir.display()), e))?;
     }
+    let lock = if options.read_only { None } else { Some(lock(dir)?) };
     crate::rebuild::refuse_interrupted(dir)?;
     let base = Base::open(dir, options.disk.clone(), options.cache_bytes, options.read_only)?;
     let (mut tables, at) = {
@@ -30,6 +32,9 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Index> {
         (tables, at)
     };
     let found = find(dir, &*options.disk, at)?;
+    if options.must_exist && !tables.base().exists() && found.is_none() {
+        return Err(ServiceError::NotFound { what: "index", name: dir.display().to_string() });
+    }
     if found.torn > 0 {
         tracing::warn!(dir = %dir.display(), bytes = found.torn, "dropped a torn tail of the index log");
     }
@@ -55,7 +60,20 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Index> {
         writer = Some(thread.map_err(|e| ServiceError::io("start the writer of the index", e))?);
         jobs = Some(sender);
     }
-    Ok(Index { shared, key, options, memory: Mutex::default(), jobs, writer })
+    Ok(Index { shared, key, options, memory: Mutex::default(), jobs, writer, _lock: lock })
+}
+
+/// Keeps others from writing to the index in `dir`, as long as the file is open.
+pub(crate) fn lock(dir: &Path) -> Result<File> {
+    let io = |e| ServiceError::io(format!("lock {}", dir.display()), e);
+    let file = File::open(dir).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ServiceError::Busy(format!("the index in {} is open", dir.display()))),
+        // A file system without locks: whoever opens the store keeps others out by other means.
+        Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(e)) => Err(io(e)),
+    }
 }
 
 /// Applies what was logged. Refused commands are refused again.

@@ -64,7 +64,7 @@ impl Writer {
             }
             if self.checkpoint_is_due() {
                 // An error has stopped it, and the next caller is told.
-                let _ = self.attempt(Self::checkpoint);
+                let _ = self.attempt(|writer| writer.checkpoint(false));
             }
         }
     }
@@ -166,11 +166,11 @@ impl Writer {
     }
 
     /// Puts all changes into the file and begins a new log. The log is synced first, so that it never ends before the tables.
-    fn checkpoint(&mut self) -> Result<()> {
+    fn checkpoint(&mut self, at_end: bool) -> Result<()> {
         self.sync()?;
         let rewritten = {
             let tables = self.shared.read();
-            let rewrite = tables.base().wants_rewrite(tables.changes())?;
+            let rewrite = tables.base().wants_rewrite(tables.changes(), at_end)?;
             if rewrite { Some(tables.base().write_new(tables.changes())?) } else { None }
         };
         let write = || self.shared.tables.write().unwrap_or_else(PoisonError::into_inner);
@@ -197,7 +197,7 @@ impl Writer {
 
     fn close(&mut self) -> Result<Checkpointed> {
         if self.log.tail_len() >= self.options.checkpoint_worth {
-            self.checkpoint()?;
+            self.checkpoint(true)?;
         }
         if self.log.tail_len() > 0 {
             self.log.mark_end()?;

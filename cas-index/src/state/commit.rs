@@ -51,7 +51,7 @@ pub(super) fn commit(
         Some(row) if row.state == State::Live && row.domain == session.domain => {}
         _ => return refuse(ServiceError::RootMissing(record.root)),
     }
-    let owner = Owner { domain: session.domain, device: session.device, since: session.start() };
+    let owner = Owner { domain: session.domain, device: session.device, since: session.start(), may_return: false };
     let object_id = hold_object(tables, meta, &mut rows, Kind::Snapshot, object, cover, owner)?;
     rows.hold(tables, &record.root)?;
     if let Some((removal, removed)) = latest.stub {
@@ -100,6 +100,8 @@ pub(super) struct Owner {
     pub device: u32,
     /// The oldest grant that counts.
     pub since: Epoch,
+    /// Whether there may have been a row of these very bytes before, which is gone. Not for a version: its seq is new.
+    pub may_return: bool,
 }
 
 /// Counts one reference on an object that a receipt says is stored.
@@ -120,7 +122,8 @@ pub(super) fn hold_object(
         return deny("the receipt is of other bytes than the object");
     }
     let row = rows.of(tables, &id)?;
-    let not_older = row.as_ref().map_or(meta.last_gone, |row| super::changed_at(row.state));
+    let gone = if owner.may_return { meta.last_gone } else { Epoch::ZERO };
+    let not_older = row.as_ref().map_or(gone, |row| super::changed_at(row.state));
     let grant = Epoch(cover.grant);
     if grant < not_older.max(owner.since) || grant >= meta.epoch {
         return deny(format!("the receipt of {id} is of another time: put it again under a new grant"));

@@ -37,7 +37,7 @@ pub(super) fn forget(
         return deny("the removal is of an unknown domain");
     };
     let mut rows = Rows::new();
-    let owner = Owner { domain, device: 0, since: Epoch::ZERO };
+    let owner = Owner { domain, device: 0, since: Epoch::ZERO, may_return: true };
     version.removal = Some(hold_object(tables, meta, &mut rows, Kind::Snapshot, removal, cover, owner)?);
     version.row.state = SnapshotState::Trash { since_ns: meta.time_ns, by: record.device };
     rows.write(tables, meta)?;

@@ -71,7 +71,7 @@ pub(super) fn put_keyring(
         return refuse(ServiceError::Conflict { name: format!("keyring of {vault}"), latest: latest.into() });
     }
     let mut rows = Rows::new();
-    let owner = Owner { domain: 0, device: 0, since: Epoch::ZERO };
+    let owner = Owner { domain: 0, device: 0, since: Epoch::ZERO, may_return: true };
     let id = hold_object(tables, meta, &mut rows, Kind::Keyring, object, cover, owner)?;
     rows.write(tables, meta)?;
     VaultRow { version, object: id, keyring: object.to_vec() }.store(tables, &vault);

@@ -26,7 +26,7 @@ const BLOAT_DENOMINATOR: u64 = 4;
 /// … if it is longer than this, …
 const BLOAT_FLOOR: u64 = 4 << 20;
 /// … and not so long that callers would wait for seconds.
-const BLOAT_CEILING: u64 = 1 << 30;
+const BLOAT_CEILING: u64 = 256 << 20;
 /// It is also rewritten when at least one row in so many changes: cheaper than as many random inserts.
 const REWRITE_SHARE: usize = 4;
 
@@ -148,14 +148,12 @@ impl Base {
         }
     }
 
-    /// Size of the file and of what it holds.
+    /// Size of the file and of what it holds. Walks the file.
     pub fn size(&self) -> Result<BaseSize> {
         if !self.exists() {
             return Ok(BaseSize::default());
         }
-        let path = self.dir.join(FILE);
-        let file = self.disk.open_read(&path).and_then(|f| f.byte_len());
-        let file = file.map_err(|e| ServiceError::io(format!("measure {}", path.display()), e))?;
+        let file = self.file_len()?;
         let mut held = 0;
         for table in Table::ALL {
             let Some(opened) = &self.tables[table as usize] else { continue };
@@ -170,6 +168,12 @@ impl Base {
         Ok(BaseSize { file, held })
     }
 
+    fn file_len(&self) -> Result<u64> {
+        let path = self.dir.join(FILE);
+        let len = self.disk.open_read(&path).and_then(|f| f.byte_len());
+        len.map_err(|e| ServiceError::io(format!("measure {}", path.display()), e))
+    }
+
     /// Rows of a table.
     fn rows(&self, table: Table) -> Result<u64> {
         self.guarded(|| {
@@ -181,16 +185,21 @@ impl Base {
         })
     }
 
-    /// Whether these changes are better written into a new file, in order of keys, than into the old one.
-    pub fn wants_rewrite(&self, changes: &Changes) -> Result<bool> {
+    /// Whether these changes are better written into a new file, in order of keys, than into the old one. Bloat is looked
+    /// for at the end of a process only, since measuring walks the file.
+    pub fn wants_rewrite(&self, changes: &Changes, at_end: bool) -> Result<bool> {
         if !self.exists() {
             return Ok(true);
         }
         let changed = changes[Table::Blocks as usize].len();
+        if changed > 0 && changed * REWRITE_SHARE >= self.rows(Table::Blocks)? as usize {
+            return Ok(true);
+        }
+        if !at_end || !(BLOAT_FLOOR..BLOAT_CEILING).contains(&self.file_len()?) {
+            return Ok(false);
+        }
         let size = self.size()?;
-        Ok(changed * REWRITE_SHARE >= self.rows(Table::Blocks)? as usize && changed > 0
-            || (BLOAT_FLOOR..BLOAT_CEILING).contains(&size.file)
-                && size.file * BLOAT_DENOMINATOR > size.held * BLOAT_NUMERATOR)
+        Ok(size.file * BLOAT_DENOMINATOR > size.held * BLOAT_NUMERATOR)
     }
 
     /// Makes the file writable for [`Self::merge`]; readers must be kept out. After an error they go on with the old handle.

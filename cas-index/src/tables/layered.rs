@@ -50,7 +50,7 @@ impl Layered {
     /// Puts the changes into the base, durably. For whoever has the tables alone; the writer of an index does the same
     /// without keeping its readers out.
     pub fn save(&mut self) -> Result<()> {
-        if self.base.wants_rewrite(&self.changes)? {
+        if self.base.wants_rewrite(&self.changes, true)? {
             let rewritten = self.base.write_new(&self.changes)?;
             self.base.swap(rewritten)?;
         } else {
