@@ -82,3 +82,14 @@ pub(super) fn holder(book: &Book, file: &EntryWithIds) -> Result<EntryWithIds> {
     }
     Ok(found)
 }
+
+/// A hardlink with the size and content of the path it points to; anything else as it is.
+pub fn resolved(book: &Book, mut entry: EntryWithIds) -> Result<EntryWithIds> {
+    if entry.entry.hardlink.is_some() {
+        let held = holder(book, &entry)?;
+        entry.entry.size = held.entry.size;
+        entry.entry.content = held.entry.content;
+        entry.ids = held.ids;
+    }
+    Ok(entry)
+}

@@ -113,15 +113,15 @@ pub fn find_in_versions(
     stop: &AtomicBool,
 ) -> Result<Vec<Found>> {
     let mut search = Search { wanted, now: HashMap::new(), found: Vec::new(), stop };
+    // The version before, if it was read without a gap: a page that both lack would not show in what differs.
+    let mut before = None;
     for (version, book) in books.iter().enumerate() {
-        let before = version.checked_sub(1).map(|before| &books[before]);
         let compared = match before {
             Some(before) => search.compare(version, before, book)?,
             None => false,
         };
-        if !compared {
-            search.read(version, book, gap)?;
-        }
+        let whole = compared || search.read(version, book, gap)?;
+        before = whole.then_some(book);
     }
     Ok(search.finish(books.len()))
 }
@@ -150,14 +150,16 @@ impl Search<'_> {
         Ok(true)
     }
 
-    /// Brings `now` to a version by reading all of it.
-    fn read(&mut self, version: usize, book: &Book, gap: &mut dyn FnMut(usize, Unreadable)) -> Result<()> {
+    /// Brings `now` to a version by reading all of it. Answers whether there was no gap.
+    fn read(&mut self, version: usize, book: &Book, gap: &mut dyn FnMut(usize, Unreadable)) -> Result<bool> {
         let mut before = std::mem::take(&mut self.now);
+        let mut whole = true;
         for entry in find_in_one(book, self.wanted) {
             go_on(self.stop)?;
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
+                    whole = false;
                     gap(version, error);
                     continue;
                 }
@@ -168,7 +170,7 @@ impl Search<'_> {
             self.is(version, entry);
         }
         before.into_values().for_each(|(since, entry)| self.ended(version, since, entry));
-        Ok(())
+        Ok(whole)
     }
 
     fn is(&mut self, version: usize, entry: EntryWithIds) {

@@ -2,7 +2,8 @@
 //!
 //! Promise: exactly what `gc` would delete on their account once they have left the trash, if nothing else happens: a block
 //! falls when the last page or snapshot that holds it falls. Garbage that waits for the collector already is not
-//! counted, and holds nothing. Costs what is freed, not what is stored, unless there is such garbage.
+//! counted, and holds nothing; nor are the removals that forgetting itself writes. Costs what is freed, not what is
+//! stored, unless there is such garbage.
 
 use super::go_on;
 use super::reach::Reached;
@@ -18,22 +19,45 @@ const BATCH: usize = 4096;
 /// What would be freed.
 pub type Freed = Reached;
 
-/// What would be freed if these snapshots were forgotten, all together.
-pub fn freed_by_forgetting(index: &dyn Index, rows: &[SnapshotRow], stop: &AtomicBool) -> Result<Freed> {
-    let mut fall = Fall::default();
-    if index.status()?.unreferenced > 0 {
-        fall.drop_garbage(index, stop)?;
-    }
-    fall.fallen = Freed::default();
-    for row in rows {
-        fall.let_go(row.root);
-        fall.let_go(row.object);
-    }
-    fall.settle(index, stop)?;
-    Ok(fall.fallen)
+/// Answers what forgetting would free, again and again. True as long as nothing is written.
+pub struct Forecast<'a> {
+    index: &'a dyn Index,
+    /// What has fallen already, and what that held.
+    garbage: Fall,
 }
 
-#[derive(Default)]
+impl<'a> Forecast<'a> {
+    /// Looks for garbage first, if there is any.
+    pub fn new(index: &'a dyn Index, stop: &AtomicBool) -> Result<Self> {
+        let mut garbage = Fall::default();
+        if index.status()?.unreferenced > 0 {
+            garbage.drop_garbage(index, stop)?;
+        }
+        Ok(Self { index, garbage })
+    }
+
+    /// Blocks that wait for the collector already.
+    pub fn garbage(&self) -> Freed {
+        self.garbage.fallen
+    }
+
+    /// What would be freed if these snapshots were forgotten, all together.
+    pub fn freed_by_forgetting<'r>(
+        &self,
+        rows: impl IntoIterator<Item = &'r SnapshotRow>,
+        stop: &AtomicBool,
+    ) -> Result<Freed> {
+        let mut fall = Fall { fallen: Freed::default(), ..self.garbage.clone() };
+        for row in rows {
+            fall.let_go(row.root);
+            fall.let_go(row.object);
+        }
+        fall.settle(self.index, stop)?;
+        Ok(fall.fallen)
+    }
+}
+
+#[derive(Clone, Default)]
 struct Fall {
     /// How many holders of a block have fallen.
     lost: HashMap<BlockId, u32>,

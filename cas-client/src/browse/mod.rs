@@ -16,10 +16,10 @@ mod sizes;
 mod tar;
 mod versions;
 
-pub use content::{write_file, write_range};
+pub use content::{resolved, write_file, write_range};
 pub use diff::{DiffTotals, Difference, Differences, Kinds, Sort, Unread, What, compare};
 pub use find::{Found, SizeIs, Wanted, find_in_one, find_in_versions};
-pub use freed::{Freed, freed_by_forgetting};
+pub use freed::{Forecast, Freed};
 pub use library::Library;
 pub use list::{Listing, list, look_up};
 pub use opened::Opened;
@@ -55,7 +55,7 @@ pub fn unreadable(error: Unreadable) -> ClientError {
 }
 
 fn not_found(path: &[u8]) -> ClientError {
-    ClientError::NotFound { what: "path", name: path.escape_ascii().to_string() }
+    ClientError::NotFound { what: "path", name: String::from_utf8_lossy(path).into_owned() }
 }
 
 fn go_on(stop: &AtomicBool) -> Result<()> {

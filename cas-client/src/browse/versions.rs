@@ -3,7 +3,7 @@
 //! Promise: neighbouring versions are one run only if the content is known to be the same: the same blocks for a file, the
 //! same everything below for a directory.
 
-use super::content::holder;
+use super::content::resolved;
 use super::diff::{Kinds, touches};
 use super::{Book, go_on};
 use crate::error::{ClientError, Result};
@@ -58,16 +58,6 @@ fn state_in(book: &Book, path: &ManifestPath) -> State {
         Ok(None) => State::Absent,
         Err(error) => State::Unknown(error),
     }
-}
-
-fn resolved(book: &Book, mut entry: EntryWithIds) -> Result<EntryWithIds> {
-    if entry.entry.hardlink.is_some() {
-        let held = holder(book, &entry)?;
-        entry.entry.size = held.entry.size;
-        entry.entry.content = held.entry.content;
-        entry.ids = held.ids;
-    }
-    Ok(entry)
 }
 
 fn is_same(old: &State, old_book: &Book, new: &State, new_book: &Book, stop: &AtomicBool) -> Result<bool> {
