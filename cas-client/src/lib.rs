@@ -1,1 +1,28 @@
+//! Push, pull, check and everything else a program needs without a terminal.
+//!
+//! Promise: nothing here prints, asks or exits; every failure is a value. Work is bounded in memory and
+//! can be stopped at any moment through a flag, leaving a store that needs no repair.
+//!
+//! Where to look: [`store`] joins index and node in one process; [`vault`] holds the keys; [`push`], [`gc`]
+//! and their like are one operation each.
 
+pub mod attributes;
+pub mod browse;
+mod entropy;
+pub mod fetch;
+pub mod pull;
+mod error;
+pub mod forget;
+pub mod gc;
+pub mod host;
+pub mod identity;
+pub mod memory;
+pub mod places;
+pub mod push;
+pub mod reference;
+pub mod store;
+pub mod vault;
+
+pub use entropy::random;
+pub use cas_net::ServiceError;
+pub use error::{ClientError, Result};

@@ -1,0 +1,92 @@
+//! The command line: options that go with every command, and the commands. A command is one file in `commands`.
+
+use crate::commands;
+use crate::exit::Exit;
+use crate::workplace::Workplace;
+use cas_client::Result;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Keeps files: deduplicated, compressed, encrypted before they leave this machine.
+#[derive(Debug, Parser)]
+#[command(name = "cas", version, about, long_about = None, max_term_width = 100, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that go with every command. Each is also read from the environment.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Folder of the store [default: the XDG data folder]
+    #[arg(short = 'r', long = "store", alias = "repo", env = "CAS_STORE", global = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Identity file that opens the vault [default: in the XDG config folder]
+    #[arg(short, long, env = "CAS_IDENTITY", global = true, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// Vault, by the first digits of its id; needed only if the store has several
+    #[arg(long, env = "CAS_VAULT", global = true, value_name = "ID")]
+    pub vault: Option<String>,
+    /// Print JSON, one object a line
+    #[arg(long, env = "CAS_JSON", global = true)]
+    pub json: bool,
+    /// Print errors only
+    #[arg(short, long, env = "CAS_QUIET", global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say what is done and why; twice for more
+    #[arg(short, long, env = "CAS_VERBOSE", global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Fail with exit code 11 instead of waiting when another command works on the store
+    #[arg(long, env = "CAS_NO_WAIT", global = true)]
+    pub no_wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Init(commands::init::Init),
+    #[command(visible_alias = "backup")]
+    Push(commands::push::Push),
+    #[command(visible_alias = "restore")]
+    Pull(commands::pull::Pull),
+    #[command(visible_alias = "list")]
+    Snapshots(commands::snapshots::Snapshots),
+    Ls(commands::ls::Ls),
+    Find(commands::find::Find),
+    Diff(commands::diff::Diff),
+    #[command(visible_alias = "cat")]
+    Dump(commands::dump::Dump),
+    Versions(commands::versions::Versions),
+    Stats(commands::stats::Stats),
+    Forget(commands::forget::Forget),
+    #[command(visible_alias = "unforget")]
+    Undelete(commands::undelete::Undelete),
+    #[command(visible_alias = "prune")]
+    Gc(commands::gc::Gc),
+    Index(commands::index::Index),
+    Completions(commands::completions::Completions),
+}
+
+impl Command {
+    /// Runs it.
+    pub fn run(self, global: Global) -> Result<Exit> {
+        match self {
+            Self::Init(c) => c.run(&Workplace::new(global, "init")?),
+            Self::Push(c) => c.run(&Workplace::new(global, "push")?),
+            Self::Pull(c) => c.run(&Workplace::new(global, "pull")?),
+            Self::Snapshots(c) => c.run(&Workplace::new(global, "snapshots")?),
+            Self::Ls(c) => c.run(&Workplace::new(global, "ls")?),
+            Self::Find(c) => c.run(&Workplace::new(global, "find")?),
+            Self::Diff(c) => c.run(&Workplace::new(global, "diff")?),
+            Self::Dump(c) => c.run(&Workplace::new(global, "dump")?),
+            Self::Versions(c) => c.run(&Workplace::new(global, "versions")?),
+            Self::Stats(c) => c.run(&Workplace::new(global, "stats")?),
+            Self::Forget(c) => c.run(&Workplace::new(global, "forget")?),
+            Self::Undelete(c) => c.run(&Workplace::new(global, "undelete")?),
+            Self::Gc(c) => c.run(&Workplace::new(global, "gc")?),
+            Self::Index(c) => c.run(&Workplace::new(global, "index rebuild")?),
+            Self::Completions(c) => c.run(),
+        }
+    }
+}

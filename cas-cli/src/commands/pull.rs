@@ -1,0 +1,172 @@
+//! `cas pull`: from a snapshot to a folder.
+
+use crate::exit::Exit;
+use crate::printer::{bytes, duration};
+use crate::progress::Bar;
+use crate::workplace::{STOP, Workplace};
+use cas_client::pull::{self, Overwrite, PullOptions, PullReport};
+use cas_client::push::ExcludeRules;
+use cas_client::reference::Reference;
+use cas_client::{ClientError, Result};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+/// Restore a snapshot, or a part of it, into a folder
+///
+/// Writes only what differs from what is there. REF is NAME, NAME@3, NAME@latest~1, NAME@2026-11-20 or the first digits of
+/// an id, each with :path/inside; the contents of a folder go into DIR, a file under its name.
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// What to restore
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// Where to [default: a folder named like the last part of the name, here]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// The same as DIR
+    #[arg(short, long, value_name = "DIR", conflicts_with = "dir")]
+    target: Option<PathBuf>,
+    /// Which existing files are written
+    #[arg(long, env = "CAS_OVERWRITE", value_enum, default_value = "if-changed")]
+    overwrite: OverwriteArg,
+    /// Remove what is in DIR and not in the snapshot
+    #[arg(long)]
+    delete: bool,
+    /// Say what would be done, change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Take owners by number, not by name
+    #[arg(long, env = "CAS_NUMERIC_OWNER")]
+    numeric_owner: bool,
+    /// Leave out what matches, as in .gitignore; may be repeated
+    #[arg(short, long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Threads [default: one per core]
+    #[arg(short, long, env = "CAS_JOBS", default_value_t = 0, hide_default_value = true, value_name = "N")]
+    jobs: usize,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OverwriteArg {
+    /// Those whose size or time differ
+    IfChanged,
+    /// All; what differs in them is written
+    Always,
+    /// Those that are older
+    IfNewer,
+    /// None
+    Never,
+}
+
+impl Pull {
+    /// Runs it.
+    pub fn run(self, work: &Workplace) -> Result<Exit> {
+        let began = Instant::now();
+        let reference = Reference::parse(&self.reference, crate::time::local_offset_s())?;
+        let store = work.open()?;
+        let mut vault = work.vault(&store)?;
+        let rows = store.index().snapshots(&vault.id(), None, false)?;
+        let row = reference.choose(&rows)?;
+        let newest = rows.iter().filter(|r| r.name == row.name).max_by_key(|r| r.seq).unwrap_or(row);
+        vault.memory().see_name(&newest.name, newest.seq, newest.snapshot)?;
+        let object = vault.record_of(&store, &row.snapshot)?;
+        let details = vault.details(&object)?;
+        let target = self.dir.or(self.target).unwrap_or_else(|| default_target(&row.name));
+        let options = PullOptions {
+            target,
+            path: reference.path.clone(),
+            overwrite: match self.overwrite {
+                OverwriteArg::IfChanged => Overwrite::IfChanged,
+                OverwriteArg::Always => Overwrite::Always,
+                OverwriteArg::IfNewer => Overwrite::IfNewer,
+                OverwriteArg::Never => Overwrite::Never,
+            },
+            delete: self.delete,
+            dry_run: self.dry_run,
+            numeric_owner: self.numeric_owner,
+            excludes: ExcludeRules { patterns: self.exclude, ..ExcludeRules::default() },
+            jobs: self.jobs,
+        };
+        let progress = Arc::<pull::Progress>::default();
+        let total = reference.path.is_empty().then_some((details.stats.files, details.stats.bytes));
+        let seen = progress.clone();
+        let bar = Bar::start(work.printer, total, move || {
+            (seen.files.load(Relaxed), seen.bytes.load(Relaxed), seen.problems.load(Relaxed))
+        });
+        let pulled = pull::pull(&store, row.root, &details, &options, &progress, &STOP);
+        bar.finish();
+        let closed = store.close();
+        let report = pulled?;
+        closed?;
+        tell(work, &options, &progress, &report, began);
+        Ok(if report.problems.is_empty() { Exit::Ok } else { Exit::Partial })
+    }
+}
+
+fn default_target(name: &str) -> PathBuf {
+    PathBuf::from(name.rsplit('/').next().unwrap_or(name))
+}
+
+fn tell(work: &Workplace, options: &PullOptions, progress: &pull::Progress, report: &PullReport, began: Instant) {
+    let printer = &work.printer;
+    for problem in &report.problems {
+        let item = String::from_utf8_lossy(&problem.path).into_owned();
+        let why = reasons(&problem.cause);
+        if printer.json() {
+            eprintln!("{}", json!({"message_type": "error", "error": {"message": why}, "during": "restore", "item": item}));
+        } else {
+            printer.warn(format!("{item} was not restored: {why}"));
+        }
+    }
+    let load = |n: &std::sync::atomic::AtomicU64| n.load(Relaxed);
+    let (files, unchanged) = (load(&progress.files), load(&progress.unchanged));
+    if printer.json() {
+        printer.object(&json!({
+            "message_type": "summary",
+            "seconds_elapsed": began.elapsed().as_secs_f64(),
+            "total_files": files,
+            "files_restored": files - unchanged,
+            "files_skipped": unchanged,
+            "files_deleted": load(&progress.deleted),
+            "total_bytes": load(&progress.bytes),
+            "bytes_restored": load(&progress.written),
+            "errors": report.problems.len(),
+            "dry_run": options.dry_run,
+        }));
+        return;
+    }
+    let (owners, xattrs) = (load(&report.denied.owners), load(&report.denied.xattrs));
+    if owners + xattrs > 0 {
+        printer.warn(format!(
+            "not set, for want of permission: the owners of {owners} files and {xattrs} extended attributes"
+        ));
+    }
+    let would = if options.dry_run { " would be" } else { "" };
+    printer.say(format!(
+        "{}{would}: {files} files ({unchanged} as they were, {} removed), {}, {} written; {}",
+        options.target.display(),
+        load(&progress.deleted),
+        bytes(load(&progress.bytes)),
+        bytes(load(&progress.written)),
+        duration(began.elapsed()),
+    ));
+}
+
+/// An error and its causes in one line.
+fn reasons(error: &ClientError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,87 @@
+//! Exit codes: an interface that scripts trust. And the hint that goes with an error.
+
+use cas_client::ClientError;
+use cas_client::ServiceError;
+
+/// What the process ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything was done.
+    Ok = 0,
+    /// It was not done.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// Done, but something is missing: named on standard error.
+    Partial = 3,
+    /// There is no store.
+    NoStore = 10,
+    /// Somebody else works on it, or changed it first.
+    Busy = 11,
+    /// The identity opens nothing here, or may not.
+    NoPermission = 12,
+    /// A disk or quota is full.
+    Full = 13,
+    /// Stored bytes are damaged.
+    Damaged = 14,
+    /// Retention keeps it.
+    Retained = 16,
+    /// Stopped by a person.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The code of an error.
+    pub fn of(error: &ClientError) -> Self {
+        match error {
+            ClientError::NoStore(_) => Self::NoStore,
+            ClientError::Busy { .. } => Self::Busy,
+            ClientError::NoIdentity(_)
+            | ClientError::WrongKey { .. }
+            | ClientError::LockedIdentity(_)
+            | ClientError::Untrusted { .. } => Self::NoPermission,
+            ClientError::Usage(_) | ClientError::Ambiguous { .. } => Self::Usage,
+            ClientError::Damaged { .. } | ClientError::Format { .. } | ClientError::RolledBack { .. } => Self::Damaged,
+            ClientError::Interrupted => Self::Interrupted,
+            ClientError::Service(e) => Self::of_service(e),
+            ClientError::NotEmpty(_) | ClientError::NotFound { .. } | ClientError::Io { .. } => Self::Failed,
+        }
+    }
+
+    fn of_service(error: &ServiceError) -> Self {
+        match error {
+            ServiceError::Busy(_) | ServiceError::Conflict { .. } => Self::Busy,
+            ServiceError::Denied(_) => Self::NoPermission,
+            ServiceError::Full { .. } => Self::Full,
+            ServiceError::Damaged { .. } => Self::Damaged,
+            ServiceError::Retained(_) => Self::Retained,
+            ServiceError::SessionGone(_)
+            | ServiceError::NotFound { .. }
+            | ServiceError::RootMissing(_)
+            | ServiceError::Version { .. }
+            | ServiceError::Stopped(_)
+            | ServiceError::Io { .. } => Self::Failed,
+        }
+    }
+}
+
+/// What a person can do about an error.
+pub fn hint(error: &ClientError) -> Option<&'static str> {
+    Some(match error {
+        ClientError::NoStore(_) => "cas init creates one; --store DIR or CAS_STORE names another",
+        ClientError::NotEmpty(_) => "name an empty or missing folder",
+        ClientError::Busy { .. } => "try again later, or leave --no-wait out to wait",
+        ClientError::NoIdentity(_) => "--identity FILE or CAS_IDENTITY names another; cas key restore makes one from the recovery key",
+        ClientError::WrongKey { .. } => "--identity FILE or CAS_IDENTITY names the identity it was made with; the recovery key works too",
+        ClientError::LockedIdentity(_) => "set CAS_PASSPHRASE, or unlock it with cas key unlock",
+        ClientError::Damaged { .. } => "cas check --read-data names every file it touches; pushing a file again heals it",
+        ClientError::RolledBack { .. } => "if the store was restored from an older copy on purpose, cas vault trust accepts it",
+        ClientError::Service(ServiceError::Damaged { .. }) => "cas index rebuild makes the index anew; cas debug looks without opening the store",
+        ClientError::Service(ServiceError::Version { .. }) => "use a newer cas",
+        ClientError::Service(ServiceError::Full { .. }) => "free some space: cas forget, then cas gc --now, which work on a full disk",
+        ClientError::Service(ServiceError::SessionGone(_)) => "run the command again: what was stored is not sent twice",
+        ClientError::Service(ServiceError::Stopped(_)) => "look at the disk, then run the command again",
+        _ => return None,
+    })
+}

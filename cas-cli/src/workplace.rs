@@ -1,0 +1,94 @@
+//! What every command starts with: where things lie, the open store, the open vault.
+
+use crate::cli::Global;
+use crate::printer::Printer;
+use cas_client::places::Places;
+use cas_client::store::lock::Patience;
+use cas_client::store::{Access, Store};
+use cas_client::vault::Vault;
+use cas_client::{ClientError, Result, identity};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set by Ctrl-C; every long operation looks at it.
+pub static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The surroundings of one command.
+pub struct Workplace {
+    /// Options that go with every command.
+    pub global: Global,
+    /// The folders of the person.
+    pub places: Places,
+    /// What prints.
+    pub printer: Printer,
+    command: &'static str,
+}
+
+impl Workplace {
+    /// For a command with this name.
+    pub fn new(global: Global, command: &'static str) -> Result<Self> {
+        let places = Places::from_env(|name| std::env::var_os(name));
+        let places = places.ok_or_else(|| {
+            ClientError::Usage("set HOME, or XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_CACHE_HOME and XDG_STATE_HOME".to_owned())
+        })?;
+        let printer = Printer::new(&global);
+        Ok(Self { global, places, printer, command })
+    }
+
+    /// The folder of the store.
+    pub fn store_path(&self) -> PathBuf {
+        self.global.store.clone().unwrap_or_else(|| self.places.store())
+    }
+
+    /// The identity file.
+    pub fn identity_path(&self) -> PathBuf {
+        self.global.identity.clone().unwrap_or_else(|| self.places.identity())
+    }
+
+    /// Who we are, for those who wait for us.
+    pub fn label(&self) -> String {
+        format!("cas {} (process {})", self.command, std::process::id())
+    }
+
+    /// The identities in the identity file.
+    pub fn identities(&self) -> Result<Vec<cas_core::agebox::Identity>> {
+        let passphrase = std::env::var("CAS_PASSPHRASE").ok();
+        identity::read(&self.identity_path(), passphrase.as_deref())
+    }
+
+    /// Opens the store, waiting for whoever holds it.
+    pub fn open(&self) -> Result<Store> {
+        self.open_as(false)
+    }
+
+    /// Opens the store without writing to it.
+    pub fn open_read_only(&self) -> Result<Store> {
+        self.open_as(true)
+    }
+
+    fn open_as(&self, read_only: bool) -> Result<Store> {
+        self.with_access(read_only, |path, access| Store::open(path, access))
+    }
+
+    /// Calls `open` with the path of the store and how to wait.
+    pub fn with_access<T>(
+        &self,
+        read_only: bool,
+        open: impl FnOnce(&std::path::Path, Access<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut said = false;
+        let mut wait = |holder: &str| {
+            if !std::mem::replace(&mut said, true) {
+                self.printer.say(format!("waiting for {holder}"));
+            }
+            !STOP.load(Ordering::Relaxed)
+        };
+        let patience = if self.global.no_wait { Patience::None } else { Patience::Wait(&mut wait) };
+        open(&self.store_path(), Access { patience, label: self.label(), read_only })
+    }
+
+    /// Opens the vault of an open store.
+    pub fn vault(&self, store: &Store) -> Result<Vault> {
+        Vault::open(store, self.identities()?, self.global.vault.as_deref(), &self.places.state)
+    }
+}

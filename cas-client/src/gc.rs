@@ -1,0 +1,130 @@
+//! Reclaims space: empties the trash by age, condemns what nobody references, deletes it on the node, compacts.
+//!
+//! The index decides (DESIGN §7.1), this carries its deletes to the node and the answers back. It can stop after any step:
+//! the next run goes on where this one ended.
+
+use crate::error::{ClientError, Result};
+use crate::store::Store;
+use cas_core::id::{BlockId, Epoch};
+use cas_net::{Delete, Deleted, GcHolder, SessionInfo, SnapshotRow};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Blocks condemned in one step.
+const CONDEMN: usize = 16_384;
+/// Blocks listed in one step when looking for orphans.
+const LIST: usize = 16_384;
+/// A push that was interrupted can be resumed for this long without sending anything twice.
+pub const RESUME_NS: i64 = 24 * 3600 * 1_000_000_000;
+/// How much of the store may be dead bytes afterwards.
+pub const DEAD_SHARE: f64 = 0.05;
+
+/// How to collect.
+#[derive(Debug, Clone, Copy)]
+pub struct GcOptions {
+    /// The time, nanoseconds since 1970.
+    pub now_ns: i64,
+    /// How long a forgotten snapshot stays in the trash, in nanoseconds.
+    pub trash_ns: i64,
+    /// Empty the trash whatever its age, and give up pushes that were interrupted.
+    pub all: bool,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct GcReport {
+    /// Snapshots that are gone for good.
+    pub emptied: Vec<SnapshotRow>,
+    /// Interrupted pushes that can no longer be resumed.
+    pub ended: Vec<SessionInfo>,
+    /// Blocks that were deleted.
+    pub blocks: u64,
+    /// Their stored bytes.
+    pub bytes: u64,
+    /// Blocks on the node that the index had never heard of: left by interrupted pushes.
+    pub orphans: u64,
+    /// By how much the files of the store shrank.
+    pub freed: u64,
+    /// Dead bytes that are left in segments.
+    pub dead: u64,
+    /// Who keeps the rest from being collected.
+    pub held: Option<GcHolder>,
+}
+
+/// Collects. `step` hears of blocks deleted so far; `stop` may be set from a signal handler.
+pub fn gc(store: &Store, options: GcOptions, step: &mut dyn FnMut(&GcReport), stop: &AtomicBool) -> Result<GcReport> {
+    let (index, node) = (store.index(), store.node());
+    let before = node.stats()?.segment_bytes;
+    let keep: Vec<_> = index.status()?.sessions.into_iter().filter(|s| !options.gives_up(s)).map(|s| s.session).collect();
+    let mut report = GcReport { ended: index.end_sessions_except(&keep)?, ..GcReport::default() };
+    report.emptied = index.empty_trash(options.trash_limit())?;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(ClientError::Interrupted);
+        }
+        let condemned = index.condemn(CONDEMN)?;
+        report.held = condemned.held;
+        let gone = carry(store, &condemned.deletes)?;
+        report.blocks += gone;
+        report.bytes += condemned.bytes;
+        step(&report);
+        if !condemned.more {
+            break;
+        }
+    }
+    report.orphans = delete_orphans(store, stop)?;
+    node.compact(DEAD_SHARE)?;
+    let after = node.stats()?;
+    report.freed = before.saturating_sub(after.segment_bytes);
+    report.dead = after.dead_bytes;
+    Ok(report)
+}
+
+impl GcOptions {
+    fn gives_up(&self, session: &SessionInfo) -> bool {
+        self.all || session.started_ns < self.now_ns.saturating_sub(RESUME_NS)
+    }
+
+    fn trash_limit(&self) -> i64 {
+        if self.all { i64::MAX } else { self.now_ns.saturating_sub(self.trash_ns) }
+    }
+}
+
+/// Carries deletes to the node and its answers back. Answers how many are gone.
+fn carry(store: &Store, deletes: &[Delete]) -> Result<u64> {
+    if deletes.is_empty() {
+        return Ok(0);
+    }
+    let answers = store.node().delete(deletes)?;
+    let answered: Vec<_> = deletes.iter().copied().zip(answers.iter().copied()).collect();
+    store.index().deleted(store.node().id(), &answered)?;
+    Ok(answers.iter().filter(|a| **a == Deleted::Gone).count() as u64)
+}
+
+/// Deletes what the node has and the index has no row for, as far as no living push can have put it.
+fn delete_orphans(store: &Store, stop: &AtomicBool) -> Result<u64> {
+    let (index, node) = (store.index(), store.node());
+    let status = index.status()?;
+    let rows = status.live + status.bad + status.condemned;
+    if node.stats()?.blocks <= rows {
+        return Ok(0);
+    }
+    let bound = status.sessions.iter().map(|s| s.epoch).min().unwrap_or(status.epoch);
+    let mut orphans = 0;
+    let mut after = None;
+    loop {
+        let listed = node.list(after, LIST)?;
+        let Some(last) = listed.last() else { return Ok(orphans) };
+        after = Some(last.id);
+        let ids: Vec<BlockId> = listed.iter().map(|b| b.id).collect();
+        let rows = index.rows(&ids)?;
+        let unknown = ids.iter().zip(rows).filter(|(_, row)| row.is_none());
+        let deletes: Vec<Delete> = unknown.map(|(id, _)| Delete { id: *id, epoch: bound }).collect();
+        if !deletes.is_empty() && bound > Epoch::ZERO {
+            let answers = node.delete(&deletes)?;
+            orphans += answers.iter().filter(|a| **a == Deleted::Gone).count() as u64;
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Err(ClientError::Interrupted);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Pull: from a snapshot, whole or in part, to a folder.
+//!
+//! ```text
+//! plan (one thread: walks the manifest, makes folders) ──jobs──▶ write files (every core)
+//!      └─ afterwards: hardlinks, deletions, then owners and times of folders, deepest first
+//! ```
+//!
+//! Promise: only verified bytes are written, nothing outside of the target; what cannot be restored is a
+//! [`Problem`] and costs nothing else; what is there already and right is not written again.
+
+mod attributes;
+mod file;
+mod plan;
+mod target;
+
+pub use attributes::Denied;
+pub use plan::Overwrite;
+
+use crate::error::{ClientError, Result};
+use crate::fetch::Fetcher;
+use crate::push::ExcludeRules;
+use crate::store::Store;
+use attributes::OwnerPolicy;
+use cas_core::id::BlockId;
+use cas_core::manifest::{Manifest, ManifestPath, decode_xattrs};
+use cas_core::secret::DomainKeys;
+use cas_core::snapshot::Details;
+use crossbeam_channel::{Receiver, bounded};
+use plan::{FileTask, Planner};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+/// Jobs between the plan and the writers, per thread.
+const QUEUE: usize = 2;
+
+/// What to restore, and how.
+#[derive(Debug, Clone)]
+pub struct PullOptions {
+    /// The folder to write to; made if it is missing.
+    pub target: PathBuf,
+    /// The path inside the snapshot; empty for all of it. The contents of a folder go into the target, a file under its name.
+    pub path: Vec<u8>,
+    /// Which existing files are written.
+    pub overwrite: Overwrite,
+    /// Remove what is in the target and not in the snapshot.
+    pub delete: bool,
+    /// Say what would be done, change nothing.
+    pub dry_run: bool,
+    /// Owners by number, not by name.
+    pub numeric_owner: bool,
+    /// What to leave out.
+    pub excludes: ExcludeRules,
+    /// Threads that write; 0 for one per core.
+    pub jobs: usize,
+}
+
+/// Live counts.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Files looked at.
+    pub files: AtomicU64,
+    /// Files that were right already.
+    pub unchanged: AtomicU64,
+    /// Bytes of files that are done.
+    pub bytes: AtomicU64,
+    /// Bytes that were written.
+    pub written: AtomicU64,
+    /// Folders, links and the rest.
+    pub others: AtomicU64,
+    /// What was removed.
+    pub deleted: AtomicU64,
+    /// What is not as it should be.
+    pub problems: AtomicU64,
+}
+
+/// Something that was not restored as it should be.
+#[derive(Debug)]
+pub struct Problem {
+    /// The path in the snapshot, or a range of paths in words.
+    pub path: Vec<u8>,
+    /// Why.
+    pub cause: ClientError,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct PullReport {
+    /// What is not as it should be.
+    pub problems: Vec<Problem>,
+    /// What the user may not set.
+    pub denied: Denied,
+}
+
+/// Restores. `root` is the root page of the snapshot, `stop` may be set from a signal handler.
+pub fn pull(
+    store: &Store,
+    root: BlockId,
+    details: &Details,
+    options: &PullOptions,
+    progress: &Progress,
+    stop: &AtomicBool,
+) -> Result<PullReport> {
+    let keys = Arc::new(DomainKeys::new(details.secrets[0].clone()));
+    let manifest = |fetcher| Manifest::new(fetcher, &keys, &details.domain, root, details.root.clone());
+    let fetcher = Fetcher::new(store.node().clone(), keys.clone());
+    let shared = Shared {
+        owners: OwnerPolicy::new(options.numeric_owner),
+        denied: Denied::default(),
+        problems: Mutex::default(),
+        progress,
+        keys: &keys,
+        stop,
+    };
+    let threads = match options.jobs {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    let (jobs_in, jobs_out) = bounded(threads * QUEUE);
+    let manifest_of_plan = manifest(fetcher.again());
+    let mut planner = Planner::new(&manifest_of_plan, options, &shared)?;
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (manifest, jobs, shared) = (manifest(fetcher.again()), jobs_out.clone(), &shared);
+            scope.spawn(move || write_all(&manifest, &jobs, shared));
+        }
+        drop(jobs_out);
+        let send = move |job| jobs_in.send(job).map_err(|_| ClientError::Interrupted);
+        planner.plan(send)
+    })?;
+    if stop.load(Relaxed) {
+        return Err(ClientError::Interrupted);
+    }
+    planner.finish(details)?;
+    let problems = shared.problems.into_inner().expect("no thread panics with this lock");
+    Ok(PullReport { problems, denied: shared.denied })
+}
+
+/// What all threads of a pull share.
+struct Shared<'a> {
+    owners: OwnerPolicy,
+    denied: Denied,
+    problems: Mutex<Vec<Problem>>,
+    progress: &'a Progress,
+    keys: &'a DomainKeys,
+    stop: &'a AtomicBool,
+}
+
+impl Shared<'_> {
+    fn problem(&self, path: &[u8], cause: impl Into<ClientError>) {
+        self.progress.problems.fetch_add(1, Relaxed);
+        let problem = Problem { path: path.to_vec(), cause: cause.into() };
+        self.problems.lock().expect("no thread panics with this lock").push(problem);
+    }
+}
+
+fn write_all(manifest: &Manifest<Fetcher>, jobs: &Receiver<Vec<FileTask>>, shared: &Shared<'_>) {
+    for task in jobs.iter().flatten() {
+        if shared.stop.load(Relaxed) {
+            continue;
+        }
+        match write_one(manifest, &task, shared) {
+            Ok(written) => {
+                shared.progress.written.fetch_add(written, Relaxed);
+            }
+            Err(cause) => shared.problem(task.file.path.as_bytes(), cause),
+        }
+        shared.progress.bytes.fetch_add(task.file.entry.size, Relaxed);
+    }
+}
+
+fn write_one(manifest: &Manifest<Fetcher>, task: &FileTask, shared: &Shared<'_>) -> Result<u64> {
+    let FileTask { dir, name, file, existing } = task;
+    let written = if *existing {
+        match file::update(dir, name, manifest, shared.keys, file) {
+            Err(ClientError::Io { .. }) => {
+                // Not writable, or busy: a new file in its place.
+                dir.remove(name).map_err(|e| ClientError::io("remove the old file", e))?;
+                file::create(dir, name, manifest, file)?
+            }
+            done => done?,
+        }
+    } else {
+        file::create(dir, name, manifest, file)?
+    };
+    let xattrs = xattrs(manifest, file)?;
+    let set = attributes::apply(dir, name, &file.entry, &xattrs, &shared.owners, &shared.denied);
+    set.map_err(|e| ClientError::io(format!("set the attributes of {}", dir.path().join(&**name).display()), e))?;
+    Ok(written.bytes)
+}
+
+/// The extended attributes of an entry, wherever they are stored.
+fn xattrs(manifest: &Manifest<Fetcher>, file: &cas_core::manifest::EntryWithIds) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let Some((piece, id)) = file.entry.xattr_block.as_ref().zip(file.xattr_id()) else {
+        return Ok(file.entry.xattrs.clone());
+    };
+    let key = piece.data.as_ref().expect("an xattr block is data");
+    let encoded = manifest.source().data(&id, key)?;
+    decode_xattrs(&encoded).map_err(|cause| ClientError::Format { what: format!("the attributes in block {id}"), cause })
+}
+
+/// A path as a person gives it.
+fn manifest_path(path: &[u8]) -> Result<ManifestPath> {
+    ManifestPath::new(path).map_err(|e| ClientError::Usage(format!("{:?}: {e}", String::from_utf8_lossy(path))))
+}

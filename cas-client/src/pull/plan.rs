@@ -1,0 +1,464 @@
+//! Decides what becomes of each entry, makes folders on the way, and leaves the files to the writers.
+//!
+//! What has to wait for all files (hardlinks, deletions, attributes of folders) is noted and done at the end.
+
+use super::target::{TargetDir, is_dir, is_file};
+use super::{PullOptions, Shared, attributes, manifest_path, xattrs};
+use crate::error::{ClientError, Result};
+use crate::fetch::Fetcher;
+use crate::push::Excludes;
+use cas_core::manifest::{Entry, EntryWithIds, FileType, Manifest, ReadError, base_name_of};
+use cas_core::snapshot::Details;
+use rustix::fs::{AtFlags, Mode, Statx, linkat, makedev, mknodat, symlinkat};
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Files in one job.
+const JOB_FILES: usize = 64;
+/// Bytes in one job, about.
+const JOB_BYTES: u64 = 8 << 20;
+/// Folders in one job: each keeps one file open.
+const JOB_DIRS: usize = 6;
+
+/// Which existing files are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    /// Those whose size or time differ.
+    IfChanged,
+    /// All; their content is compared, and what differs is written.
+    Always,
+    /// Those that are older than in the snapshot.
+    IfNewer,
+    /// None.
+    Never,
+}
+
+/// A file to write.
+pub struct FileTask {
+    /// Where.
+    pub dir: Arc<TargetDir>,
+    /// Its name there.
+    pub name: Box<OsStr>,
+    /// What it should be.
+    pub file: EntryWithIds,
+    /// Whether a regular file stands there, to be brought up to date.
+    pub existing: bool,
+}
+
+/// A folder that is being filled.
+struct Level {
+    /// Its path in the target, with a slash at its end unless it is the target itself.
+    prefix: Vec<u8>,
+    /// `None` in a dry run, if it is not there.
+    dir: Option<Arc<TargetDir>>,
+    /// What was in it and has not been met in the snapshot.
+    extra: BTreeSet<Box<OsStr>>,
+}
+
+/// Plans one pull.
+pub struct Planner<'a> {
+    manifest: &'a Manifest<Fetcher>,
+    options: &'a PullOptions,
+    shared: &'a Shared<'a>,
+    excludes: Excludes,
+    root: Option<Arc<TargetDir>>,
+    levels: Vec<Level>,
+    job: Vec<FileTask>,
+    job_bytes: u64,
+    folders: Vec<(Vec<u8>, EntryWithIds)>,
+    hardlinks: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where the first path of a hardlink was written, if that is not its path in the target.
+    moved: HashMap<Vec<u8>, Vec<u8>>,
+    incomplete: bool,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(manifest: &'a Manifest<Fetcher>, options: &'a PullOptions, shared: &'a Shared<'a>) -> Result<Self> {
+        let failed = |e| ClientError::io(format!("open the target {}", options.target.display()), e);
+        let missing = options.dry_run && !options.target.exists();
+        let root = if missing { None } else { Some(TargetDir::root(&options.target).map_err(failed)?) };
+        Ok(Self {
+            manifest,
+            options,
+            shared,
+            excludes: Excludes::compile(&options.excludes)?,
+            root,
+            levels: Vec::new(),
+            job: Vec::new(),
+            job_bytes: 0,
+            folders: Vec::new(),
+            hardlinks: Vec::new(),
+            moved: HashMap::new(),
+            incomplete: false,
+        })
+    }
+
+    /// Walks what is asked for; files go to `send` in jobs.
+    pub fn plan(&mut self, send: impl Fn(Vec<FileTask>) -> Result<()>) -> Result<()> {
+        self.levels.push(self.level(Vec::new(), self.root.clone(), true)?);
+        if self.options.path.is_empty() {
+            self.plan_all(self.manifest.cursor(), 0, &send)?;
+        } else {
+            self.plan_part(&send)?;
+        }
+        self.leave_to(0)?;
+        self.flush(&send)
+    }
+
+    fn plan_part(&mut self, send: &impl Fn(Vec<FileTask>) -> Result<()>) -> Result<()> {
+        let path = manifest_path(&self.options.path)?;
+        let found = self.manifest.lookup(&path).map_err(read_failed)?;
+        let name = || String::from_utf8_lossy(&self.options.path).into_owned();
+        let found = found.ok_or_else(|| ClientError::NotFound { what: "path", name: name() })?;
+        if found.entry.is_dir() {
+            let skip = path.as_bytes().len() + 1;
+            self.folders.push((Vec::new(), found));
+            return self.plan_all(self.manifest.below(&path), skip, send);
+        }
+        let skip = path.as_bytes().len() - base_name_of(path.as_bytes()).len();
+        self.entry(found, skip, send)
+    }
+
+    fn plan_all(
+        &mut self,
+        entries: impl Iterator<Item = std::result::Result<EntryWithIds, ReadError<ClientError>>>,
+        skip: usize,
+        send: &impl Fn(Vec<FileTask>) -> Result<()>,
+    ) -> Result<()> {
+        let mut excluded: Option<Vec<u8>> = None;
+        for entry in entries {
+            if self.shared.stop.load(Relaxed) {
+                return Err(ClientError::Interrupted);
+            }
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(e) => {
+                    self.incomplete = true;
+                    self.shared.problem(&gap_in_words(&e), read_failed(e));
+                    continue;
+                }
+            };
+            let path = entry.path.as_bytes();
+            if excluded.as_ref().is_some_and(|dir| cas_core::manifest::is_below(path, dir)) {
+                continue;
+            }
+            let shown = std::path::Path::new("/").join(OsStr::from_bytes(path));
+            if self.excludes.excludes(&shown, entry.entry.is_dir()) {
+                excluded = Some(path.to_vec());
+                continue;
+            }
+            self.entry(entry, skip, send)?;
+        }
+        Ok(())
+    }
+
+    /// One entry, whose path in the target begins behind `skip` bytes.
+    fn entry(&mut self, file: EntryWithIds, skip: usize, send: &impl Fn(Vec<FileTask>) -> Result<()>) -> Result<()> {
+        let relative = file.path.as_bytes()[skip..].to_vec();
+        self.leave_to_parent(&relative)?;
+        let name: Box<OsStr> = OsStr::from_bytes(base_name_of(&relative)).into();
+        let level = self.levels.last_mut().expect("the target itself is never left");
+        level.extra.remove(&name);
+        let dir = level.dir.clone();
+        let done = match file.entry.file_type {
+            FileType::Directory => self.folder(dir, &name, relative.clone(), file),
+            FileType::File => self.file(dir, name, relative.clone(), file, send),
+            _ => self.other(dir.as_deref(), &name, &file),
+        };
+        match done {
+            Err(e @ (ClientError::Io { .. } | ClientError::Damaged { .. } | ClientError::Format { .. })) => {
+                self.shared.problem(&relative, e);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn folder(&mut self, dir: Option<Arc<TargetDir>>, name: &OsStr, path: Vec<u8>, file: EntryWithIds) -> Result<()> {
+        self.shared.progress.others.fetch_add(1, Relaxed);
+        let mut prefix = path.clone();
+        prefix.push(b'/');
+        let Some(dir) = dir else {
+            self.levels.push(Level { prefix, dir: None, extra: BTreeSet::new() });
+            return Ok(());
+        };
+        let there = stat(&dir, name)?;
+        let is_there = there.as_ref().is_some_and(is_dir);
+        if self.options.dry_run && !is_there {
+            self.levels.push(Level { prefix, dir: None, extra: BTreeSet::new() });
+            return Ok(());
+        }
+        if there.is_some() && !is_there {
+            self.replace(&dir, name)?;
+        }
+        let entered = dir.enter(name).map_err(|e| io("enter", &dir, name, e));
+        let level = match entered {
+            Ok((inner, there)) => self.level(prefix, Some(inner), there)?,
+            Err(e) => {
+                // What is in it has nowhere to go: it is planned as in a dry run and reported once.
+                self.levels.push(Level { prefix, dir: None, extra: BTreeSet::new() });
+                return Err(e);
+            }
+        };
+        self.levels.push(level);
+        self.folders.push((path, file));
+        Ok(())
+    }
+
+    fn level(&self, prefix: Vec<u8>, dir: Option<Arc<TargetDir>>, there: bool) -> Result<Level> {
+        let mut extra = BTreeSet::new();
+        if let Some(dir) = dir.as_ref().filter(|_| there && self.options.delete) {
+            extra = dir.names().map_err(|e| ClientError::io(format!("list {}", dir.path().display()), e))?;
+        }
+        Ok(Level { prefix, dir, extra })
+    }
+
+    fn file(
+        &mut self,
+        dir: Option<Arc<TargetDir>>,
+        name: Box<OsStr>,
+        path: Vec<u8>,
+        mut file: EntryWithIds,
+        send: &impl Fn(Vec<FileTask>) -> Result<()>,
+    ) -> Result<()> {
+        self.shared.progress.files.fetch_add(1, Relaxed);
+        if let Some(first) = file.entry.hardlink.clone() {
+            match self.first_of(&first, &path)? {
+                Some(first) => {
+                    self.hardlinks.push((first, path));
+                    return Ok(());
+                }
+                None => file = self.content_of(file, &first)?,
+            }
+        }
+        let Some(dir) = dir else {
+            self.shared.progress.bytes.fetch_add(file.entry.size, Relaxed);
+            return Ok(());
+        };
+        let there = stat(&dir, &name)?;
+        if let Some(there) = &there
+            && self.keeps(there, &file.entry)
+        {
+            self.shared.progress.unchanged.fetch_add(1, Relaxed);
+            self.shared.progress.bytes.fetch_add(file.entry.size, Relaxed);
+            return if self.options.dry_run || self.options.overwrite == Overwrite::Never { Ok(()) } else { self.attributes(&dir, &name, &file) };
+        }
+        if self.options.dry_run {
+            self.shared.progress.written.fetch_add(file.entry.size, Relaxed);
+            self.shared.progress.bytes.fetch_add(file.entry.size, Relaxed);
+            return Ok(());
+        }
+        let existing = there.as_ref().is_some_and(|s| is_file(s) && s.stx_nlink == 1);
+        if there.is_some() && !existing {
+            self.replace(&dir, &name)?;
+        }
+        self.job_bytes += file.entry.size;
+        self.job.push(FileTask { dir, name, file, existing });
+        if self.job.len() >= JOB_FILES || self.job_bytes >= JOB_BYTES || self.job_dirs() > JOB_DIRS {
+            self.flush(send)?;
+        }
+        Ok(())
+    }
+
+    fn job_dirs(&self) -> usize {
+        1 + self.job.windows(2).filter(|pair| !Arc::ptr_eq(&pair[0].dir, &pair[1].dir)).count()
+    }
+
+    fn flush(&mut self, send: &impl Fn(Vec<FileTask>) -> Result<()>) -> Result<()> {
+        self.job_bytes = 0;
+        let job = std::mem::take(&mut self.job);
+        if job.is_empty() { Ok(()) } else { send(job) }
+    }
+
+    /// Where the first path of a hardlink lies in the target; `None` if this is the first one that is restored.
+    fn first_of(&mut self, first: &[u8], path: &[u8]) -> Result<Option<Vec<u8>>> {
+        if let Some(moved) = self.moved.get(first) {
+            return Ok(Some(moved.clone()));
+        }
+        let dir = self.options.path.as_slice();
+        if dir.is_empty() {
+            return Ok(Some(first.to_vec()));
+        }
+        match first.strip_prefix(dir).and_then(|rest| rest.strip_prefix(b"/")) {
+            Some(inside) => Ok(Some(inside.to_vec())),
+            None => {
+                self.moved.insert(first.to_vec(), path.to_vec());
+                Ok(None)
+            }
+        }
+    }
+
+    /// A hardlink whose first path is not restored gets that one's content.
+    fn content_of(&self, file: EntryWithIds, first: &[u8]) -> Result<EntryWithIds> {
+        let found = self.manifest.lookup(&manifest_path(first)?).map_err(read_failed)?;
+        let name = || String::from_utf8_lossy(first).into_owned();
+        let found = found.ok_or_else(|| ClientError::NotFound { what: "path", name: name() })?;
+        Ok(EntryWithIds { path: file.path, ..found })
+    }
+
+    /// Whether what stands there stays as it is.
+    fn keeps(&self, there: &Statx, entry: &Entry) -> bool {
+        let there_time = (there.stx_mtime.tv_sec, there.stx_mtime.tv_nsec);
+        let time = (entry.mtime.seconds, entry.mtime.nanoseconds);
+        match self.options.overwrite {
+            Overwrite::Never => true,
+            Overwrite::Always => false,
+            Overwrite::IfNewer => there_time >= time,
+            Overwrite::IfChanged => is_file(there) && there.stx_size == entry.size && there_time == time,
+        }
+    }
+
+    fn replace(&self, dir: &TargetDir, name: &OsStr) -> Result<()> {
+        if self.options.overwrite == Overwrite::Never {
+            let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+            return Err(io("replace", dir, name, exists));
+        }
+        dir.remove(name).map_err(|e| io("replace", dir, name, e))
+    }
+
+    /// Links, pipes, sockets, devices.
+    fn other(&mut self, dir: Option<&TargetDir>, name: &OsStr, file: &EntryWithIds) -> Result<()> {
+        self.shared.progress.others.fetch_add(1, Relaxed);
+        let (Some(dir), false) = (dir, self.options.dry_run) else { return Ok(()) };
+        if stat(dir, name)?.is_some() {
+            if self.options.overwrite == Overwrite::Never {
+                return Ok(());
+            }
+            self.replace(dir, name)?;
+        }
+        make(dir, name, &file.entry).map_err(|e| io("create", dir, name, e))?;
+        self.attributes(dir, name, file)
+    }
+
+    fn attributes(&self, dir: &TargetDir, name: &OsStr, file: &EntryWithIds) -> Result<()> {
+        let xattrs = xattrs(self.manifest, file)?;
+        let set = attributes::apply(dir, name, &file.entry, &xattrs, &self.shared.owners, &self.shared.denied);
+        set.map_err(|e| io("set the attributes of", dir, name, e))
+    }
+
+    fn leave_to_parent(&mut self, path: &[u8]) -> Result<()> {
+        let inside = |level: &Level| path.starts_with(&level.prefix);
+        let keep = self.levels.iter().take_while(|level| inside(level)).count();
+        self.leave_to(keep)
+    }
+
+    /// Leaves folders until `keep` are open; what is too much in them goes.
+    fn leave_to(&mut self, keep: usize) -> Result<()> {
+        while self.levels.len() > keep {
+            let level = self.levels.pop().expect("it is longer");
+            let Some(dir) = level.dir.filter(|_| !self.incomplete) else { continue };
+            for name in level.extra {
+                self.shared.progress.deleted.fetch_add(1, Relaxed);
+                if !self.options.dry_run {
+                    let removed = dir.remove(&name).map_err(|e| io("remove", &dir, &name, e));
+                    if let Err(e) = removed {
+                        self.shared.problem(&[&level.prefix, name.as_bytes()].concat(), e);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hardlinks, then attributes of folders, deepest first. All files are written.
+    pub fn finish(self, details: &Details) -> Result<()> {
+        let (Some(root), false) = (&self.root, self.options.dry_run) else { return Ok(()) };
+        for (first, path) in &self.hardlinks {
+            if let Err(e) = link(root, first, path) {
+                self.shared.problem(path, ClientError::io("make a hard link", e));
+            }
+        }
+        for (path, file) in self.folders.iter().rev().filter(|(path, _)| !path.is_empty()) {
+            let set = open_parent(root, path).map_err(|e| ClientError::io("open a folder", e));
+            let set = set.and_then(|(dir, name)| self.attributes(&dir, &name, file));
+            if let Err(e) = set {
+                self.shared.problem(path, e);
+            }
+        }
+        self.finish_root(root, details)
+    }
+
+    /// The target itself gets the attributes of the folder that was pushed.
+    fn finish_root(&self, root: &TargetDir, details: &Details) -> Result<()> {
+        let part = self.folders.first().filter(|(path, _)| path.is_empty()).map(|(_, file)| file.entry.clone());
+        let entry = match part {
+            Some(entry) => Some(entry),
+            None if self.options.path.is_empty() => Entry::decode(&details.entry).ok(),
+            None => None,
+        };
+        let Some(entry) = entry else { return Ok(()) };
+        let set = attributes::apply(root, OsStr::new("."), &entry, &entry.xattrs, &self.shared.owners, &self.shared.denied);
+        if let Err(e) = set {
+            self.shared.problem(b".", ClientError::io("set the attributes of the target", e));
+        }
+        Ok(())
+    }
+}
+
+fn make(dir: &TargetDir, name: &OsStr, entry: &Entry) -> std::io::Result<()> {
+    let kind = match entry.file_type {
+        FileType::Symlink => {
+            let target = OsStr::from_bytes(entry.link_target.as_deref().unwrap_or_default());
+            return Ok(symlinkat(target, dir.fd(), name)?);
+        }
+        FileType::Fifo => rustix::fs::FileType::Fifo,
+        FileType::Socket => rustix::fs::FileType::Socket,
+        FileType::CharDevice => rustix::fs::FileType::CharacterDevice,
+        FileType::BlockDevice => rustix::fs::FileType::BlockDevice,
+        FileType::File | FileType::Directory => unreachable!("made elsewhere"),
+    };
+    let (major, minor) = entry.device.unwrap_or_default();
+    Ok(mknodat(dir.fd(), name, kind, Mode::from_raw_mode(0o600), makedev(major, minor))?)
+}
+
+fn link(root: &Arc<TargetDir>, first: &[u8], path: &[u8]) -> rustix::io::Result<()> {
+    let (from, from_name) = open_parent(root, first)?;
+    let (to, to_name) = open_parent(root, path)?;
+    let (a, b) = (from.stat(&from_name)?, to.stat(&to_name)?);
+    if let (Some(a), Some(b)) = (&a, &b)
+        && (a.stx_ino, a.stx_dev_major, a.stx_dev_minor) == (b.stx_ino, b.stx_dev_major, b.stx_dev_minor)
+    {
+        return Ok(());
+    }
+    if a.is_some() && b.is_some() {
+        to.remove(&to_name)?;
+    }
+    linkat(from.fd(), &*from_name, to.fd(), &*to_name, AtFlags::empty())
+}
+
+/// Opens the folder that a path of the target lies in, component by component, following no link.
+fn open_parent(root: &Arc<TargetDir>, path: &[u8]) -> rustix::io::Result<(Arc<TargetDir>, Box<OsStr>)> {
+    let mut parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
+    let name = OsStr::from_bytes(parts.pop().unwrap_or_default()).into();
+    let mut dir = root.clone();
+    for part in parts {
+        dir = dir.enter(OsStr::from_bytes(part))?.0;
+    }
+    Ok((dir, name))
+}
+
+fn stat(dir: &TargetDir, name: &OsStr) -> Result<Option<Statx>> {
+    dir.stat(name).map_err(|e| io("look at", dir, name, e))
+}
+
+fn io(doing: &str, dir: &TargetDir, name: &OsStr, error: impl Into<std::io::Error>) -> ClientError {
+    ClientError::io(format!("{doing} {}", dir.path().join(name).display()), error)
+}
+
+fn read_failed(error: ReadError<ClientError>) -> ClientError {
+    let id = error.block;
+    ClientError::damaged(id, error)
+}
+
+/// Which paths a gap covers.
+fn gap_in_words(error: &ReadError<ClientError>) -> Vec<u8> {
+    let show = |path: &Option<Vec<u8>>, none: &str| {
+        path.as_ref().map_or(none.to_owned(), |p| format!("{:?}", String::from_utf8_lossy(p)))
+    };
+    let count = error.gap.totals.map_or(String::new(), |t| format!(" ({} entries)", t.entries));
+    format!("everything after {} up to {}{count}", show(&error.gap.after, "the beginning"), show(&error.gap.until, "the end")).into_bytes()
+}
+

@@ -1,0 +1,85 @@
+//! What a push has done so far, for whoever shows it.
+
+use cas_core::id::Kind;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($(#[doc = $doc:literal] $name:ident,)*) => {
+        /// Live counts, raised by all threads of a push.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $(#[doc = $doc] pub $name: AtomicU64,)*
+        }
+
+        /// The same at one moment.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counts {
+            $(#[doc = $doc] pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// What stands there now.
+            pub fn now(&self) -> Counts {
+                Counts { $($name: self.$name.load(Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Files that were not in the last push.
+    files_new,
+    /// Files that were and differ.
+    files_changed,
+    /// Files that are as they were.
+    files_unmodified,
+    /// Directories that were not in the last push.
+    dirs_new,
+    /// Directories that were and differ.
+    dirs_changed,
+    /// Directories that are as they were.
+    dirs_unmodified,
+    /// Links, devices and the like.
+    others,
+    /// Bytes of all files.
+    bytes,
+    /// Bytes that were read.
+    bytes_read,
+    /// New data blocks.
+    data_blocks,
+    /// New pages and lists.
+    tree_blocks,
+    /// Plaintext of new blocks.
+    bytes_added,
+    /// The same as stored.
+    bytes_stored,
+    /// Files, directories and others that could not be read as they should.
+    problems,
+}
+
+impl Counters {
+    /// Raises one.
+    pub fn add(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Relaxed);
+    }
+
+    /// A new block was sealed (or, in a dry run, would be: then `stored` is 0).
+    pub fn stored(&self, kind: Kind, plaintext: usize, stored: usize) {
+        let blocks = if kind == Kind::Data { &self.data_blocks } else { &self.tree_blocks };
+        Self::add(blocks, 1);
+        Self::add(&self.bytes_added, plaintext as u64);
+        Self::add(&self.bytes_stored, stored as u64);
+    }
+}
+
+impl Counts {
+    /// All files.
+    pub fn files(&self) -> u64 {
+        self.files_new + self.files_changed + self.files_unmodified
+    }
+
+    /// All directories.
+    pub fn dirs(&self) -> u64 {
+        self.dirs_new + self.dirs_changed + self.dirs_unmodified
+    }
+}

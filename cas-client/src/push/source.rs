@@ -1,0 +1,77 @@
+//! Where what is pushed goes in the manifest.
+
+use crate::error::{ClientError, Result};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// One thing to push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The path on this machine.
+    pub path: PathBuf,
+    /// Its path in the manifest; `None` for a directory whose contents are the root.
+    pub place: Option<Vec<u8>>,
+}
+
+/// Decides where each path goes: one directory is the root itself; several paths or a file keep their base names, and on
+/// a collision their full paths. What lies inside another of the paths is there already.
+pub fn place_sources(paths: &[PathBuf]) -> Result<Vec<Source>> {
+    let mut reals = Vec::new();
+    for path in paths {
+        let real = std::fs::canonicalize(path);
+        reals.push(real.map_err(|e| ClientError::io(format!("find {}", path.display()), e))?);
+    }
+    if let [real] = &reals[..]
+        && real.is_dir()
+    {
+        return Ok(vec![Source { path: real.clone(), place: None }]);
+    }
+    let all = reals.clone();
+    reals.retain(|real| !all.iter().any(|other| other != real && real.starts_with(other)));
+    reals.sort();
+    reals.dedup();
+    let mut names: Vec<_> = reals.iter().map(|real| real.file_name()).collect();
+    names.sort();
+    let collide = names.iter().any(Option::is_none) || names.windows(2).any(|pair| pair[0] == pair[1]);
+    let place = |real: &Path| match real.file_name() {
+        Some(name) if !collide => name.as_bytes().to_vec(),
+        _ => full_place(real),
+    };
+    let mut sources: Vec<_> =
+        reals.iter().map(|real| Source { path: real.clone(), place: Some(place(real)) }).collect();
+    sources.sort_by(|a, b| manifest_order(&a.place).cmp(&manifest_order(&b.place)));
+    Ok(sources)
+}
+
+fn full_place(real: &Path) -> Vec<u8> {
+    let parts: Vec<&[u8]> = real.iter().skip(1).map(OsStrExt::as_bytes).collect();
+    parts.join(&b'/')
+}
+
+fn manifest_order(place: &Option<Vec<u8>>) -> Vec<u8> {
+    place.iter().flatten().map(|b| if *b == b'/' { 0 } else { *b }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(root: &Path, paths: &[&str]) -> Vec<Option<String>> {
+        let paths: Vec<_> = paths.iter().map(|p| root.join(p)).collect();
+        let sources = place_sources(&paths).unwrap();
+        sources.into_iter().map(|s| s.place.map(|p| String::from_utf8(p).unwrap())).collect()
+    }
+
+    #[test]
+    fn one_directory_is_the_root_and_several_keep_their_names_or_full_paths() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for made in ["a/x", "b/x", "c"] {
+            std::fs::create_dir_all(root.join(made)).unwrap();
+        }
+        let full = |p: &str| Some(root.join(p).to_str().unwrap()[1..].to_owned());
+        assert_eq!(places(&root, &["a"]), [None]);
+        assert_eq!(places(&root, &["c", "a", "a/x"]), [Some("a".into()), Some("c".into())]);
+        assert_eq!(places(&root, &["b/x", "a/x"]), [full("a/x"), full("b/x")]);
+    }
+}

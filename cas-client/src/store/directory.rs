@@ -1,0 +1,181 @@
+//! The directory of an embedded store: which file lies where. FORMAT §10.
+
+use crate::entropy::random;
+use crate::error::{ClientError, Result};
+use cas_net::ServiceError;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+const DESCRIPTOR: &str = "cas-store";
+const FIRST_LINE: &str = "cas store";
+const VERSION: u32 = 1;
+
+/// A store's directory.
+pub(super) struct Directory(PathBuf);
+
+impl Directory {
+    /// Prepares an empty or missing directory. It is no store before [`Self::seal`].
+    pub fn create(root: &Path) -> Result<Self> {
+        let made = Self(root.to_owned());
+        make_dir(root)?;
+        let unfinished = root.join("lock").exists() && !root.join(DESCRIPTOR).exists();
+        let empty = fs::read_dir(root).map_err(|e| ClientError::io(format!("read {}", root.display()), e))?.next().is_none();
+        if !empty && !unfinished {
+            return Err(ClientError::NotEmpty(root.to_owned()));
+        }
+        for part in [made.index(), made.node()] {
+            make_dir(&part)?;
+            let key = part.join("key");
+            if !key.exists() {
+                write_private(&key, &random::<32>())?;
+            }
+        }
+        Ok(made)
+    }
+
+    /// Writes the descriptor: from now on there is a store.
+    pub fn seal(&self, id: [u8; 16]) -> Result<()> {
+        let id = cas_core::id::DomainId(id);
+        let text = format!("{FIRST_LINE}\nversion {VERSION}\nid {id}\n");
+        let unfinished = self.0.join("cas-store.new");
+        write_private(&unfinished, text.as_bytes())?;
+        let path = self.0.join(DESCRIPTOR);
+        fs::rename(&unfinished, &path).map_err(|e| ClientError::io(format!("rename {}", path.display()), e))?;
+        sync_dir(&self.0)
+    }
+
+    /// Finds the store in a directory and checks its version.
+    pub fn open(root: &Path) -> Result<Self> {
+        let path = root.join(DESCRIPTOR);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Err(ClientError::NoStore(root.to_owned()));
+            }
+            Err(e) => return Err(ClientError::io(format!("read {}", path.display()), e)),
+        };
+        check_version(&path, &text)?;
+        Ok(Self(root.to_owned()))
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// The lock file.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// The index's directory.
+    pub fn index(&self) -> PathBuf {
+        self.0.join("index")
+    }
+
+    /// The node's directory.
+    pub fn node(&self) -> PathBuf {
+        self.0.join("node")
+    }
+
+    /// The seed of the index's key.
+    pub fn index_seed(&self) -> Result<[u8; 32]> {
+        read_seed(&self.index().join("key"))
+    }
+
+    /// The seed of the node's key.
+    pub fn node_seed(&self) -> Result<[u8; 32]> {
+        read_seed(&self.node().join("key"))
+    }
+
+    /// Moves the index's directory aside and makes an empty one with the same key, or a new key if that is lost.
+    pub fn set_index_aside(&self) -> Result<PathBuf> {
+        let seed = self.index_seed().or_else(|_| Ok::<_, ClientError>(random()))?;
+        let aside = (0..).map(|n| self.0.join(format!("index.old{n}"))).find(|p| !p.exists());
+        let aside = aside.expect("the numbers do not run out");
+        if self.index().exists() {
+            fs::rename(self.index(), &aside).map_err(|e| ClientError::io("set the old index aside", e))?;
+        }
+        make_dir(&self.index())?;
+        write_private(&self.index().join("key"), &seed)?;
+        Ok(aside)
+    }
+
+    /// Undoes [`Self::set_index_aside`].
+    pub fn put_index_back(&self, aside: &Path) -> Result<()> {
+        if !aside.exists() {
+            return Ok(());
+        }
+        fs::remove_dir_all(self.index()).map_err(|e| ClientError::io("remove the unfinished index", e))?;
+        fs::rename(aside, self.index()).map_err(|e| ClientError::io("put the old index back", e))
+    }
+}
+
+fn check_version(path: &Path, text: &str) -> Result<()> {
+    let mut lines = text.lines();
+    let damaged = |detail: &str| {
+        ClientError::Service(ServiceError::Damaged { what: path.display().to_string(), detail: detail.to_owned() })
+    };
+    if lines.next() != Some(FIRST_LINE) {
+        return Err(damaged("its first line is not \"cas store\""));
+    }
+    let version = lines.next().and_then(|line| line.strip_prefix("version ")).and_then(|v| v.parse().ok());
+    match version.ok_or_else(|| damaged("its second line names no version"))? {
+        VERSION => Ok(()),
+        found => {
+            Err(ServiceError::Version { what: path.display().to_string(), found, known: VERSION }.into())
+        }
+    }
+}
+
+fn read_seed(path: &Path) -> Result<[u8; 32]> {
+    let bytes = fs::read(path).map_err(|e| ClientError::io(format!("read {}", path.display()), e))?;
+    let found = bytes.len();
+    bytes.try_into().map_err(|_| {
+        ServiceError::Damaged { what: path.display().to_string(), detail: format!("expected 32 bytes, found {found}") }
+            .into()
+    })
+}
+
+fn make_dir(path: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|e| ClientError::io(format!("create {}", path.display()), e))
+}
+
+/// Writes a new file that only its owner can read, durably.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|e| ClientError::io(format!("write {}", path.display()), e))
+}
+
+/// Makes renames and new files in a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    let synced = File::open(path).and_then(|dir| dir.sync_all());
+    synced.map_err(|e| ClientError::io(format!("sync {}", path.display()), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_another_version_or_a_foreign_folder_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Directory::open(dir.path()), Err(ClientError::NoStore(_))));
+        Directory::create(dir.path()).unwrap();
+        assert!(matches!(Directory::open(dir.path()), Err(ClientError::NoStore(_))));
+        let descriptor = dir.path().join(DESCRIPTOR);
+        fs::write(&descriptor, "cas store\nversion 9\n").unwrap();
+        let refused = Directory::open(dir.path()).err().unwrap();
+        assert!(matches!(refused, ClientError::Service(ServiceError::Version { found: 9, known: 1, .. })));
+        fs::write(&descriptor, "something else").unwrap();
+        assert!(matches!(Directory::open(dir.path()), Err(ClientError::Service(ServiceError::Damaged { .. }))));
+        assert!(matches!(Directory::create(dir.path()), Err(ClientError::NotEmpty(_))));
+    }
+}

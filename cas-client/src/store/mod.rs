@@ -1,0 +1,138 @@
+//! The embedded store: a directory with an index and one node, opened by the command itself.
+//!
+//! Promise: one process at a time; whatever an index or a node acknowledged is there at the next
+//! opening. The two are joined through the traits of `cas-net` alone, as they are over the network.
+//! Bytes: FORMAT §10.
+
+pub(crate) mod directory;
+pub mod lock;
+
+use crate::error::{ClientError, Result};
+use cas_core::signing::SigningKey;
+use cas_net::{Index, Node, ServiceError};
+use directory::Directory;
+use lock::{Lock, Patience};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Memory the index's tables may use as cache, in bytes.
+const INDEX_CACHE: usize = 64 << 20;
+
+/// How to open a store.
+pub struct Access<'a> {
+    /// What to do when somebody else holds it.
+    pub patience: Patience<'a>,
+    /// Who we are, for those who wait for us.
+    pub label: String,
+    /// Whether nothing may be written.
+    pub read_only: bool,
+}
+
+/// An open embedded store.
+pub struct Store {
+    dir: PathBuf,
+    index: Arc<dyn Index>,
+    node: Arc<dyn Node>,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Makes a new store in an empty or missing directory.
+    pub fn create(dir: &Path, label: &str) -> Result<Self> {
+        let directory = Directory::create(dir)?;
+        let lock = Lock::take(&directory.lock(), label, Patience::None)?;
+        let store = Self::join(&directory, lock, false)?;
+        directory.seal(crate::entropy::random())?;
+        Ok(store)
+    }
+
+    /// Opens an existing store.
+    pub fn open(dir: &Path, access: Access<'_>) -> Result<Self> {
+        let directory = Directory::open(dir)?;
+        let lock = Lock::take(&directory.lock(), &access.label, access.patience)?;
+        Self::join(&directory, lock, access.read_only)
+    }
+
+    /// Makes the index anew from what the node holds. The old one is kept beside it.
+    pub fn rebuild_index(dir: &Path, access: Access<'_>) -> Result<(Self, cas_index::Rebuilt)> {
+        let directory = Directory::open(dir)?;
+        let lock = Lock::take(&directory.lock(), &access.label, access.patience)?;
+        let node = open_node(&directory, false)?;
+        let aside = directory.set_index_aside()?;
+        let options = index_options(&directory, false)?;
+        let rebuilt = cas_index::rebuild(&directory.index(), &options, &[&*node])
+            .and_then(|report| Ok((cas_index::Index::open(&directory.index(), options)?, report)));
+        match rebuilt {
+            Ok((index, report)) => Ok((Self { dir: dir.to_owned(), index: Arc::new(index), node, _lock: lock }, report)),
+            Err(e) => {
+                directory.put_index_back(&aside)?;
+                Err(e.into())
+            }
+        }
+    }
+
+    fn join(directory: &Directory, lock: Lock, read_only: bool) -> Result<Self> {
+        let node = open_node(directory, read_only)?;
+        let index = cas_index::Index::open(&directory.index(), index_options(directory, read_only)?)?;
+        if !read_only {
+            index.add_node(node.id())?;
+        }
+        Ok(Self { dir: directory.root().to_owned(), index: Arc::new(index), node, _lock: lock })
+    }
+
+    /// Where it lies.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its index.
+    pub fn index(&self) -> &Arc<dyn Index> {
+        &self.index
+    }
+
+    /// Its node.
+    pub fn node(&self) -> &Arc<dyn Node> {
+        &self.node
+    }
+
+    /// Ends cleanly. A store that is only dropped, or killed, loses nothing either; its next opening takes longer.
+    pub fn close(self) -> Result<()> {
+        self.node.close()?;
+        self.index.close()?;
+        Ok(())
+    }
+}
+
+/// The time of this machine's clock, in nanoseconds since 1970.
+pub fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+}
+
+fn open_node(directory: &Directory, read_only: bool) -> Result<Arc<dyn Node>> {
+    let index_key = SigningKey::from_seed(&directory.index_seed()?).public();
+    let mut options = cas_node::Options::new(directory.node_seed()?, index_key);
+    options.read_only = read_only;
+    Ok(Arc::new(cas_node::Store::open(&directory.node(), options)?))
+}
+
+fn index_options(directory: &Directory, read_only: bool) -> Result<cas_index::Options> {
+    let mut options = cas_index::Options::new(directory.index_seed()?);
+    options.clock = Arc::new(now_ns);
+    options.cache_bytes = INDEX_CACHE;
+    options.lease_ns = crate::gc::RESUME_NS;
+    options.read_only = read_only;
+    Ok(options)
+}
+
+impl From<std::convert::Infallible> for ClientError {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// Whether a store's index cannot be used and can be made anew from the node.
+pub fn wants_rebuild(error: &ClientError) -> bool {
+    matches!(error, ClientError::Service(ServiceError::Damaged { .. } | ServiceError::Stopped(_)))
+}

@@ -1,0 +1,223 @@
+//! A vault, opened with an identity: its keyring, the keys of its domain, the device that signs.
+//!
+//! Promise: domain secret and recipients come from a keyring that the vault's root key signed, never one older
+//! than the newest this client has seen.
+
+use crate::entropy::random;
+use crate::error::{ClientError, Result};
+use crate::memory::Memory;
+use crate::push::put_object;
+use crate::store::Store;
+use cas_core::agebox::{BoxError, Identity, Recipient};
+use cas_core::chunk::Chunker;
+use cas_core::domain::DomainRecord;
+use cas_core::id::{Kind, SnapshotId, VaultId};
+use cas_core::keyring::{Change, Device, Keyring, KeyringError, KeyringObject, Member, Role, RootSeed};
+use cas_core::secret::{ContentSecret, DomainKeys};
+use cas_core::signing::SigningKey;
+use cas_core::snapshot::{Details, SnapshotError, SnapshotObject, SnapshotRecord};
+use cas_net::{ServiceError, StartSession};
+use std::path::Path;
+use std::sync::Arc;
+
+/// An open vault.
+pub struct Vault {
+    id: VaultId,
+    object: KeyringObject,
+    keyring: Keyring,
+    keys: Arc<DomainKeys>,
+    chunker: Chunker,
+    identities: Vec<Identity>,
+    device: SigningKey,
+    memory: Memory,
+}
+
+/// What a new vault is made with.
+#[derive(Debug)]
+pub struct NewVault {
+    /// How its domain cuts.
+    pub domain: DomainRecord,
+    /// Who owns it.
+    pub owner: Recipient,
+    /// The key for the day when all others are lost.
+    pub recovery: Recipient,
+    /// What to call this device.
+    pub label: String,
+}
+
+impl Vault {
+    /// Makes a new vault in a store, owned by the first of `identities`.
+    pub fn create(store: &Store, identities: Vec<Identity>, new: NewVault, state: &Path) -> Result<Self> {
+        let root = RootSeed::from_bytes(random());
+        let member = |role, recipient, label: &str| Member { role, recipient, label: label.to_owned() };
+        let device = first(&identities)?.device_key();
+        let keyring = Keyring::first(
+            root.vault_id(),
+            new.domain,
+            ContentSecret::from_bytes(random()),
+            vec![member(Role::Recovery, new.recovery, "recovery"), member(Role::Owner, new.owner, &new.label)],
+            vec![Device { key: device.public(), label: new.label }],
+        );
+        let keyring = keyring.map_err(|e| keyring_error(root.vault_id(), e))?;
+        let object = KeyringObject::build(&keyring, &root).map_err(|e| keyring_error(root.vault_id(), e))?;
+        store_keyring(store, &keyring, &object, &device)?;
+        Self::unlocked(object, keyring, identities, state)
+    }
+
+    /// Opens a vault of a store: the only one, or the one whose id begins with `wanted`.
+    pub fn open(store: &Store, identities: Vec<Identity>, wanted: Option<&str>, state: &Path) -> Result<Self> {
+        let id = choose(store.index().vaults()?, wanted)?;
+        let bytes = store.index().keyring(&id)?;
+        let object = KeyringObject::parse(&bytes).map_err(|e| keyring_error(id, e))?;
+        let keyring = object.open(&identities, &id).map_err(|e| keyring_error(id, e))?;
+        Self::unlocked(object, keyring, identities, state)
+    }
+
+    fn unlocked(object: KeyringObject, keyring: Keyring, identities: Vec<Identity>, state: &Path) -> Result<Self> {
+        let id = keyring.vault;
+        let mut memory = Memory::open(state, &id)?;
+        keyring.check_accept(memory.keyring()).map_err(|e| keyring_error(id, e))?;
+        memory.see_keyring(keyring.reference());
+        memory.save()?;
+        let keys = Arc::new(keyring.domain_keys());
+        let chunker = Chunker::new(&keyring.domain, &keys);
+        let device = first(&identities)?.device_key();
+        Ok(Self { id, object, keyring, keys, chunker, identities, device, memory })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> VaultId {
+        self.id
+    }
+
+    /// Its keyring.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// The keys of its domain.
+    pub fn keys(&self) -> &Arc<DomainKeys> {
+        &self.keys
+    }
+
+    /// How its domain cuts.
+    pub fn record(&self) -> &DomainRecord {
+        &self.keyring.domain
+    }
+
+    /// Where its domain cuts.
+    pub fn chunker(&self) -> &Chunker {
+        &self.chunker
+    }
+
+    /// The key this device signs with.
+    pub fn device(&self) -> &SigningKey {
+        &self.device
+    }
+
+    /// What this client remembers of it.
+    pub fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    /// Reads a snapshot's record, verified: signed by a device that may.
+    pub fn record_of(&self, store: &Store, snapshot: &SnapshotId) -> Result<SnapshotObject> {
+        let bytes = store.index().snapshot_object(snapshot)?;
+        let object = SnapshotObject::parse(&bytes).map_err(|e| snapshot_error(snapshot, e))?;
+        if object.snapshot_id() != *snapshot {
+            return Err(untrusted(snapshot, "the index gave another snapshot"));
+        }
+        self.check(object.record())?;
+        Ok(object)
+    }
+
+    fn check(&self, record: &SnapshotRecord) -> Result<()> {
+        self.keyring.check_record(record).map_err(|e| untrusted(&record.id(), &e.to_string()))
+    }
+
+    /// Opens the details of a snapshot.
+    pub fn details(&self, object: &SnapshotObject) -> Result<Details> {
+        object.open_details(&self.identities).map_err(|e| snapshot_error(&object.snapshot_id(), e))
+    }
+
+    /// Changes the keyring: the next version is signed by the root key, which needs an owner's identity.
+    pub fn change(&mut self, store: &Store, changes: &[Change]) -> Result<()> {
+        let failed = |e| keyring_error(self.id, e);
+        let root = self.object.open_root(&self.identities, &self.id).map_err(failed)?;
+        let next = self.keyring.next(changes).map_err(failed)?;
+        let object = KeyringObject::build(&next, &root).map_err(failed)?;
+        store_keyring(store, &next, &object, &self.device)?;
+        self.memory.see_keyring(next.reference());
+        self.memory.save()?;
+        (self.object, self.keyring) = (object, next);
+        Ok(())
+    }
+}
+
+fn first(identities: &[Identity]) -> Result<&Identity> {
+    identities.first().ok_or_else(|| ClientError::Usage("an identity is needed".to_owned()))
+}
+
+fn choose(vaults: Vec<VaultId>, wanted: Option<&str>) -> Result<VaultId> {
+    let prefix = wanted.unwrap_or_default().to_ascii_lowercase();
+    let fitting: Vec<_> = vaults.into_iter().filter(|v| v.to_string().starts_with(&prefix)).collect();
+    match &fitting[..] {
+        [one] => Ok(*one),
+        [] => Err(ClientError::NotFound { what: "vault", name: prefix }),
+        several => Err(ClientError::Ambiguous {
+            text: format!("--vault {prefix:?}"),
+            candidates: several.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
+        }),
+    }
+}
+
+/// Puts a keyring on the node first, then makes the index know it.
+fn store_keyring(store: &Store, keyring: &Keyring, object: &KeyringObject, device: &SigningKey) -> Result<()> {
+    let (vault, domain) = (keyring.vault, keyring.domain_id());
+    let label = format!("keyring of {vault} (process {})", std::process::id());
+    let start = store.index().start_session(&StartSession { vault, domain, device: device.public(), label })?;
+    let bytes = object.encode();
+    let receipt = put_object(&**store.node(), store.index().grant(start.session)?, Kind::Keyring, domain, &bytes)?;
+    store.index().put_keyring(&bytes, &receipt)?;
+    Ok(store.index().close_session(start.session)?)
+}
+
+fn keyring_error(vault: VaultId, error: KeyringError) -> ClientError {
+    match error {
+        KeyringError::Box(BoxError::NoMatchingKey) => ClientError::WrongKey { vault: vault.to_string() },
+        KeyringError::Format(cause) => ClientError::Format { what: format!("the keyring of vault {vault}"), cause },
+        KeyringError::RolledBack { known, found } => ClientError::RolledBack {
+            what: format!("the keyring of vault {vault}"),
+            seen: format!("version {known}"),
+            found: format!("version {found}"),
+        },
+        KeyringError::NotThere(name) => ClientError::NotFound { what: "key", name },
+        KeyringError::Invalid(why) => ClientError::Usage(format!("a keyring needs {why}")),
+        other => ClientError::Untrusted { what: format!("the keyring of vault {vault}"), why: other.to_string() },
+    }
+}
+
+fn snapshot_error(snapshot: &SnapshotId, error: SnapshotError) -> ClientError {
+    match error {
+        SnapshotError::Box(BoxError::NoMatchingKey) => {
+            ClientError::WrongKey { vault: format!("of snapshot {}", snapshot.short()) }
+        }
+        SnapshotError::Format(cause) => ClientError::Format { what: format!("snapshot {}", snapshot.short()), cause },
+        SnapshotError::Invalid(why) => ClientError::Usage(format!("a snapshot needs {why}")),
+        SnapshotError::Damaged { reason, .. } => ClientError::Service(ServiceError::Damaged {
+            what: format!("snapshot {}", snapshot.short()),
+            detail: reason.to_owned(),
+        }),
+        other => untrusted(snapshot, &other.to_string()),
+    }
+}
+
+fn untrusted(snapshot: &SnapshotId, why: &str) -> ClientError {
+    ClientError::Untrusted { what: format!("snapshot {}", snapshot.short()), why: why.to_owned() }
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Vault({})", self.id)
+    }
+}
