@@ -38,6 +38,8 @@ struct Block {
     state: State,
     sum: u8,
     zero: u64,
+    /// Known to be a page: it was registered as one.
+    is_page: bool,
 }
 
 #[derive(Default)]
@@ -91,20 +93,25 @@ impl Model {
         covers: &BTreeMap<u64, (u8, u64)>,
     ) -> Option<BTreeSet<u64>> {
         self.sessions.contains(&session).then_some(())?;
+        let lacks_edges =
+            |n: &u64| self.blocks.get(n).is_some_and(|b| b.is_page) && !self.pages.contains(n) && !pages.contains(n);
         let holds = |n: &u64| {
             covers.get(n).is_some_and(|(_, grant)| *grant >= session && *grant >= self.not_older(*n) && *grant < epoch)
         };
-        let missing: BTreeSet<u64> = named.iter().copied().filter(|n| !self.is_live(*n) && !holds(n)).collect();
+        let missing: BTreeSet<u64> =
+            named.iter().copied().filter(|n| !self.is_live(*n) && (lacks_edges(n) || !holds(n))).collect();
         if missing.is_empty() {
             self.changing(epoch, |model| {
                 for n in named {
                     if !model.is_live(*n) {
-                        model.blocks.insert(*n, Block { state: State::Live, sum: covers[n].0, zero: epoch });
+                        let is_page = model.blocks.get(n).is_some_and(|b| b.is_page);
+                        model.blocks.insert(*n, Block { state: State::Live, sum: covers[n].0, zero: epoch, is_page });
                     }
                 }
                 for page in pages {
                     model.pages.insert(*page);
-                    model.blocks.get_mut(page).unwrap().zero = epoch;
+                    let block = model.blocks.get_mut(page).unwrap();
+                    (block.zero, block.is_page) = (epoch, true);
                 }
             });
         }
@@ -278,7 +285,7 @@ fn register(dice: &mut Dice, both: &mut Both, model: &mut Model, epoch: u64) {
     for n in &named {
         if !dice.chance(6) {
             let grant = if dice.chance(4) { dice.roll() % (epoch + 2) } else { epoch - 1 };
-            covers.insert(*n, (dice.roll() as u8, grant));
+            covers.insert(*n, (1 + (dice.roll() % 255) as u8, grant));
         }
     }
     let mut places: Vec<u64> = named.iter().copied().collect();

@@ -25,6 +25,10 @@ pub(super) fn register(tables: &mut impl Tables, meta: &mut Meta, register: &Reg
                 return deny(format!("{id} is referenced too often"));
             }
             Some(row) if row.state == State::Live => {}
+            // A page that comes back must bring its edges: they went when it was condemned.
+            Some(row) if row.kind.has_children() && kinds[i].is_none() && has_no_edges(tables, id)? => {
+                missing.push(*id)
+            }
             row if register.covers.get(i).is_some_and(|cover| holds(cover, row.as_ref(), &session, meta)) => {}
             _ => missing.push(*id),
         }
@@ -37,7 +41,7 @@ pub(super) fn register(tables: &mut impl Tables, meta: &mut Meta, register: &Reg
     for page in &register.pages {
         let row = rows.at(page.at as usize);
         let lives = row.as_ref().is_some_and(|row| !row.is_condemned());
-        counted.push(lives && tables.get(Table::Kids, ids[page.at as usize].as_bytes())?.is_some());
+        counted.push(lives && !has_no_edges(tables, &ids[page.at as usize])?);
     }
     revive(&mut rows, register, &kinds, &session, meta.epoch);
     for (page, counted) in register.pages.iter().zip(counted) {
@@ -102,6 +106,10 @@ fn holds(cover: &Cover, row: Option<&Row>, session: &Session, meta: &Meta) -> bo
     };
     let grant = Epoch(cover.grant);
     grant >= session.start() && grant >= not_older && grant < meta.epoch
+}
+
+fn has_no_edges(tables: &impl Tables, page: &BlockId) -> Applied<bool> {
+    Ok(tables.get(Table::Kids, page.as_bytes())?.is_none())
 }
 
 /// Makes everything covered that is not live a live row.
