@@ -72,15 +72,29 @@ pub fn hint(error: &ClientError) -> Option<&'static str> {
         ClientError::NoStore(_) => "cas init creates one; --store DIR or CAS_STORE names another",
         ClientError::NotEmpty(_) => "name an empty or missing folder",
         ClientError::Busy { .. } => "try again later, or leave --no-wait out to wait",
-        ClientError::NoIdentity(_) => "--identity FILE or CAS_IDENTITY names another; cas key restore makes one from the recovery key",
-        ClientError::WrongKey { .. } => "--identity FILE or CAS_IDENTITY names the identity it was made with; the recovery key works too",
+        ClientError::NoIdentity(_) => {
+            "--identity FILE or CAS_IDENTITY names another; cas key restore makes one from the recovery key"
+        }
+        ClientError::WrongKey { .. } => {
+            "--identity FILE or CAS_IDENTITY names the identity it was made with; the recovery key works too"
+        }
         ClientError::LockedIdentity(_) => "set CAS_PASSPHRASE, or unlock it with cas key unlock",
-        ClientError::Damaged { .. } => "cas check --read-data names every file it touches; pushing a file again heals it",
-        ClientError::RolledBack { .. } => "if the store was restored from an older copy on purpose, cas vault trust accepts it",
-        ClientError::Service(ServiceError::Damaged { .. }) => "cas index rebuild makes the index anew; cas debug looks without opening the store",
+        ClientError::Damaged { .. } => {
+            "cas check --read-data names every file it touches; pushing a file again heals it"
+        }
+        ClientError::RolledBack { .. } => {
+            "if the store was restored from an older copy on purpose, cas vault trust accepts it"
+        }
+        ClientError::Service(ServiceError::Damaged { .. }) => {
+            "cas index rebuild makes the index anew; cas debug looks without opening the store"
+        }
         ClientError::Service(ServiceError::Version { .. }) => "use a newer cas",
-        ClientError::Service(ServiceError::Full { .. }) => "free some space: cas forget, then cas gc --now, which work on a full disk",
-        ClientError::Service(ServiceError::SessionGone(_)) => "run the command again: what was stored is not sent twice",
+        ClientError::Service(ServiceError::Full { .. }) => {
+            "free some space: cas forget, then cas gc --now, which work on a full disk"
+        }
+        ClientError::Service(ServiceError::SessionGone(_)) => {
+            "run the command again: what was stored is not sent twice"
+        }
         ClientError::Service(ServiceError::Stopped(_)) => "look at the disk, then run the command again",
         _ => return None,
     })

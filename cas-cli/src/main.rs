@@ -7,6 +7,7 @@ mod escape;
 mod exit;
 mod printer;
 mod progress;
+mod prompt;
 mod reading;
 mod table;
 mod time;

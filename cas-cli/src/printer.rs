@@ -44,16 +44,15 @@ impl Printer {
         self.terminal && !self.quiet && !self.json
     }
 
-    /// How much is to be said: 0, or the number of -v.
-    pub fn verbosity(&self) -> u8 {
-        self.verbose
-    }
-
     /// A line of result. A reader that went away is no error of ours: the process ends quietly, as with SIGPIPE.
     pub fn line(&self, text: impl AsRef<str>) {
         let mut out = std::io::stdout().lock();
-        if writeln!(out, "{}", text.as_ref()).is_err() {
-            std::process::exit(Exit::Ok as i32);
+        if let Err(e) = writeln!(out, "{}", text.as_ref()) {
+            let went_away = e.kind() == std::io::ErrorKind::BrokenPipe;
+            if !went_away {
+                eprintln!("error: write to standard output: {e}");
+            }
+            std::process::exit(if went_away { Exit::Ok as i32 } else { Exit::Failed as i32 });
         }
     }
 

@@ -7,6 +7,7 @@ use cas_client::store::lock::Patience;
 use cas_client::store::{Access, Store};
 use cas_client::vault::Vault;
 use cas_client::{ClientError, Result, identity};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,7 +30,9 @@ impl Workplace {
     pub fn new(global: Global, command: &'static str) -> Result<Self> {
         let places = Places::from_env(|name| std::env::var_os(name));
         let places = places.ok_or_else(|| {
-            ClientError::Usage("set HOME, or XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_CACHE_HOME and XDG_STATE_HOME".to_owned())
+            ClientError::Usage(
+                "set HOME, or XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_CACHE_HOME and XDG_STATE_HOME".to_owned(),
+            )
         })?;
         let printer = Printer::new(&global);
         Ok(Self { global, places, printer, command })
@@ -52,8 +55,18 @@ impl Workplace {
 
     /// The identities in the identity file.
     pub fn identities(&self) -> Result<Vec<cas_core::agebox::Identity>> {
-        let passphrase = std::env::var("CAS_PASSPHRASE").ok();
-        identity::read(&self.identity_path(), passphrase.as_deref())
+        let path = self.identity_path();
+        match identity::read(&path, self.passphrase().as_deref()) {
+            Err(ClientError::LockedIdentity(_)) if std::io::stdin().is_terminal() => {
+                identity::read(&path, Some(&crate::prompt::secret("passphrase of the identity: ")?))
+            }
+            read => read,
+        }
+    }
+
+    /// The passphrase from the environment.
+    pub fn passphrase(&self) -> Option<String> {
+        std::env::var("CAS_PASSPHRASE").ok()
     }
 
     /// Opens the store, waiting for whoever holds it.
@@ -67,7 +80,7 @@ impl Workplace {
     }
 
     fn open_as(&self, read_only: bool) -> Result<Store> {
-        self.with_access(read_only, |path, access| Store::open(path, access))
+        self.with_access(read_only, Store::open)
     }
 
     /// Calls `open` with the path of the store and how to wait.

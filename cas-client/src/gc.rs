@@ -54,7 +54,8 @@ pub struct GcReport {
 pub fn gc(store: &Store, options: GcOptions, step: &mut dyn FnMut(&GcReport), stop: &AtomicBool) -> Result<GcReport> {
     let (index, node) = (store.index(), store.node());
     let before = node.stats()?.segment_bytes;
-    let keep: Vec<_> = index.status()?.sessions.into_iter().filter(|s| !options.gives_up(s)).map(|s| s.session).collect();
+    let keep: Vec<_> =
+        index.status()?.sessions.into_iter().filter(|s| !options.gives_up(s)).map(|s| s.session).collect();
     let mut report = GcReport { ended: index.end_sessions_except(&keep)?, ..GcReport::default() };
     report.emptied = index.empty_trash(options.trash_limit())?;
     loop {

@@ -81,7 +81,7 @@ mod tests {
         let path = dir.path().join("deep/identity");
         assert!(matches!(read(&path, None), Err(ClientError::NoIdentity(_))));
         let identity = create(&path, "test").unwrap();
-        assert_eq!(read(&path, None).unwrap(), [identity.clone()]);
+        assert_eq!(read(&path, None).unwrap(), [identity]);
         assert!(matches!(create(&path, "test"), Err(ClientError::NotEmpty(_))));
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

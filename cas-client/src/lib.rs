@@ -9,20 +9,20 @@
 pub mod attributes;
 pub mod browse;
 mod entropy;
-pub mod fetch;
-pub mod pull;
 mod error;
+pub mod fetch;
 pub mod forget;
 pub mod gc;
 pub mod host;
 pub mod identity;
 pub mod memory;
 pub mod places;
+pub mod pull;
 pub mod push;
 pub mod reference;
 pub mod store;
 pub mod vault;
 
-pub use entropy::random;
 pub use cas_net::ServiceError;
+pub use entropy::random;
 pub use error::{ClientError, Result};

@@ -105,7 +105,8 @@ impl Memory {
         }
         let unfinished = self.path.with_extension("new");
         write_private(&unfinished, text.as_bytes())?;
-        fs::rename(&unfinished, &self.path).map_err(|e| ClientError::io(format!("rename {}", self.path.display()), e))?;
+        fs::rename(&unfinished, &self.path)
+            .map_err(|e| ClientError::io(format!("rename {}", self.path.display()), e))?;
         self.changed = false;
         Ok(())
     }

@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn xdg_variables_win_over_home_and_relative_ones_are_ignored() {
-        let home = places(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d"), ("XDG_CACHE_HOME", "rel"), ("XDG_STATE_HOME", "")]);
+        let home =
+            places(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d"), ("XDG_CACHE_HOME", "rel"), ("XDG_STATE_HOME", "")]);
         let home = home.unwrap();
         assert_eq!(home.store(), PathBuf::from("/d/cas/store"));
         assert_eq!(home.identity(), PathBuf::from("/h/.config/cas/identity"));

@@ -56,12 +56,12 @@ impl Reference {
         let path = path.trim_matches('/').as_bytes().to_vec();
         let parsed = match which.split_once('@') {
             None => Which::NameOrId(which.to_owned()),
-            Some((name, version)) => {
-                Which::Version { name: name.to_owned(), at: At::parse(version, local_offset_s)? }
-            }
+            Some((name, version)) => Which::Version { name: name.to_owned(), at: At::parse(version, local_offset_s)? },
         };
         if which.is_empty() || which.starts_with('@') {
-            return Err(ClientError::Usage(format!("{text:?} names no snapshot: expected NAME, NAME@VERSION or an id")));
+            return Err(ClientError::Usage(format!(
+                "{text:?} names no snapshot: expected NAME, NAME@VERSION or an id"
+            )));
         }
         Ok(Self { text: which.to_owned(), which: parsed, path })
     }
@@ -76,7 +76,9 @@ impl Reference {
 
     fn newest<'a>(&self, rows: &'a [SnapshotRow], name: &str) -> Option<&'a SnapshotRow> {
         let latest = name == "latest" && !rows.iter().any(|r| r.name == "latest");
-        rows.iter().filter(|r| latest || r.name == name).max_by_key(|r| if latest { (r.time_ns, 0) } else { (0, r.seq) })
+        rows.iter()
+            .filter(|r| latest || r.name == name)
+            .max_by_key(|r| if latest { (r.time_ns, 0) } else { (0, r.seq) })
     }
 
     fn by_id<'a>(&self, rows: &'a [SnapshotRow], prefix: &str) -> Result<&'a SnapshotRow> {
@@ -103,7 +105,13 @@ impl Reference {
             At::Seq(seq) => versions.iter().find(|r| r.seq == *seq),
             At::Back(n) => versions.get(*n),
             At::Before(time_ns) => versions.iter().find(|r| r.time_ns < *time_ns),
-            At::Id(prefix) => return versions.iter().find(|r| r.snapshot.to_string().starts_with(prefix)).copied().ok_or_else(|| self.missing()),
+            At::Id(prefix) => {
+                return versions
+                    .iter()
+                    .find(|r| r.snapshot.to_string().starts_with(prefix))
+                    .copied()
+                    .ok_or_else(|| self.missing());
+            }
         };
         found.copied().ok_or_else(|| self.missing())
     }
@@ -238,7 +246,20 @@ mod tests {
 
     #[test]
     fn what_names_nothing_is_refused() {
-        for text in ["", ":x", "@1", "a/b@", "a/b@x", "a/b@3", "a/b@latest~9", "a/b@2026-10-01", "a/b@2026-13-01", "d", "a2a2a", "bbbbbb"] {
+        for text in [
+            "",
+            ":x",
+            "@1",
+            "a/b@",
+            "a/b@x",
+            "a/b@3",
+            "a/b@latest~9",
+            "a/b@2026-10-01",
+            "a/b@2026-13-01",
+            "d",
+            "a2a2a",
+            "bbbbbb",
+        ] {
             assert_eq!(chosen(text), None, "{text}");
         }
     }

@@ -85,6 +85,15 @@ impl Vault {
         Ok(Self { id, object, keyring, keys, chunker, identities, device, memory })
     }
 
+    /// Opens the newest keyring whatever this client has seen before, and forgets what it has seen.
+    pub fn trust(store: &Store, identities: Vec<Identity>, wanted: Option<&str>, state: &Path) -> Result<Self> {
+        let id = choose(store.index().vaults()?, wanted)?;
+        let mut memory = Memory::open(state, &id)?;
+        memory.clear();
+        memory.save()?;
+        Self::open(store, identities, wanted, state)
+    }
+
     /// Its id.
     pub fn id(&self) -> VaultId {
         self.id
@@ -138,6 +147,15 @@ impl Vault {
     /// Opens the details of a snapshot.
     pub fn details(&self, object: &SnapshotObject) -> Result<Details> {
         object.open_details(&self.identities).map_err(|e| snapshot_error(&object.snapshot_id(), e))
+    }
+
+    /// Makes sure that this device may sign. An owner's (or the recovery) identity adds itself; others have to be added.
+    pub fn ensure_device(&mut self, store: &Store, label: &str) -> Result<()> {
+        let key = self.device.public();
+        if self.keyring.devices.iter().any(|device| device.key == key) {
+            return Ok(());
+        }
+        self.change(store, &[Change::PutDevice(Device { key, label: label.to_owned() })])
     }
 
     /// Changes the keyring: the next version is signed by the root key, which needs an owner's identity.

@@ -67,7 +67,8 @@ impl Forget {
         let vault = work.vault(store)?;
         let rows = store.index().snapshots(&vault.id(), None, false)?;
         let policy = self.policy();
-        let chosen = if policy.is_empty() { self.named(&rows)? } else { self.by_policy(work, store, &vault, &rows, &policy)? };
+        let chosen =
+            if policy.is_empty() { self.named(&rows)? } else { self.by_policy(work, store, &vault, &rows, &policy)? };
         let printer = &work.printer;
         if self.dry_run {
             chosen.iter().for_each(|row| tell(work, row, "would be forgotten"));
@@ -89,7 +90,9 @@ impl Forget {
     /// Versions that are named. A name alone would be all of its history: that has to be said otherwise.
     fn named(&self, rows: &[SnapshotRow]) -> Result<Vec<SnapshotRow>> {
         if self.references.is_empty() {
-            return Err(ClientError::Usage("name versions (NAME@3, an id) or give a policy (--keep-daily 7 …)".to_owned()));
+            return Err(ClientError::Usage(
+                "name versions (NAME@3, an id) or give a policy (--keep-daily 7 …)".to_owned(),
+            ));
         }
         let mut chosen: Vec<SnapshotRow> = Vec::new();
         for text in &self.references {

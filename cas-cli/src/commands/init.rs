@@ -75,7 +75,9 @@ pub fn create(work: &Workplace, profile: Profile) -> Result<(Store, Vault)> {
         printer.must_say(format!("store         {}", path.display()));
         printer.must_say(format!("identity      {}", identity_path.display()));
         printer.must_say(format!("recovery key  {}", secret.as_str()));
-        printer.must_say("Write the recovery key down and keep it away from this machine: it is shown only now, and is the only");
+        printer.must_say(
+            "Write the recovery key down and keep it away from this machine: it is shown only now, and is the only",
+        );
         printer.must_say("way to your files if the identity is lost.");
     }
     Ok((store, vault))

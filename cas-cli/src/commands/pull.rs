@@ -3,14 +3,15 @@
 use crate::exit::Exit;
 use crate::printer::{bytes, duration};
 use crate::progress::Bar;
+use crate::reading::reasons;
 use crate::workplace::{STOP, Workplace};
+use cas_client::Result;
+use cas_client::browse::Opened;
 use cas_client::pull::{self, Overwrite, PullOptions, PullReport};
 use cas_client::push::ExcludeRules;
 use cas_client::reference::Reference;
-use cas_client::{ClientError, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -70,12 +71,7 @@ impl Pull {
         let reference = Reference::parse(&self.reference, crate::time::local_offset_s())?;
         let store = work.open()?;
         let mut vault = work.vault(&store)?;
-        let rows = store.index().snapshots(&vault.id(), None, false)?;
-        let row = reference.choose(&rows)?;
-        let newest = rows.iter().filter(|r| r.name == row.name).max_by_key(|r| r.seq).unwrap_or(row);
-        vault.memory().see_name(&newest.name, newest.seq, newest.snapshot)?;
-        let object = vault.record_of(&store, &row.snapshot)?;
-        let details = vault.details(&object)?;
+        let Opened { row, details, .. } = Opened::open(&store, &mut vault, &reference)?;
         let target = self.dir.or(self.target).unwrap_or_else(|| default_target(&row.name));
         let options = PullOptions {
             target,
@@ -118,7 +114,10 @@ fn tell(work: &Workplace, options: &PullOptions, progress: &pull::Progress, repo
         let item = String::from_utf8_lossy(&problem.path).into_owned();
         let why = reasons(&problem.cause);
         if printer.json() {
-            eprintln!("{}", json!({"message_type": "error", "error": {"message": why}, "during": "restore", "item": item}));
+            eprintln!(
+                "{}",
+                json!({"message_type": "error", "error": {"message": why}, "during": "restore", "item": item})
+            );
         } else {
             printer.warn(format!("{item} was not restored: {why}"));
         }
@@ -155,18 +154,4 @@ fn tell(work: &Workplace, options: &PullOptions, progress: &pull::Progress, repo
         bytes(load(&progress.written)),
         duration(began.elapsed()),
     ));
-}
-
-/// An error and its causes in one line.
-fn reasons(error: &ClientError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = cause.source();
-    }
-    text
 }

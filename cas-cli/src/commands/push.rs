@@ -152,7 +152,8 @@ fn default_name(host: &str, paths: &[PathBuf]) -> Result<String> {
 fn open_or_create(work: &Workplace) -> Result<(Store, Vault)> {
     match work.open() {
         Ok(store) => {
-            let vault = work.vault(&store)?;
+            let mut vault = work.vault(&store)?;
+            vault.ensure_device(&store, &host::host_name())?;
             Ok((store, vault))
         }
         Err(ClientError::NoStore(_)) if work.global.store.is_none() => super::init::create(work, Profile::Default),
@@ -216,7 +217,10 @@ fn tell(work: &Workplace, options: &PushOptions, report: &PushReport) {
         None => printer.say(format!("{} would be: {files}; {} new; {time}", options.name, bytes(counts.bytes_added))),
     }
     if !report.problems.is_empty() {
-        printer.warn(format!("{} problems: the version is there, with what is named above missing or not as it should be", report.problems.len()));
+        printer.warn(format!(
+            "{} problems: the version is there, with what is named above missing or not as it should be",
+            report.problems.len()
+        ));
     }
 }
 

@@ -127,10 +127,7 @@ fn clear(file: &File, piece: &PieceAt) -> std::io::Result<()> {
     Ok(())
 }
 
-fn pieces<'m>(
-    manifest: &'m Manifest<Fetcher>,
-    file: &EntryWithIds,
-) -> impl Iterator<Item = Result<PieceAt>> + use<'m> {
+fn pieces<'m>(manifest: &'m Manifest<Fetcher>, file: &EntryWithIds) -> impl Iterator<Item = Result<PieceAt>> + use<'m> {
     manifest.pieces(file).into_iter().flatten().map(|piece| {
         piece.map_err(|e| {
             let id = e.block;

@@ -196,7 +196,8 @@ fn xattrs(manifest: &Manifest<Fetcher>, file: &cas_core::manifest::EntryWithIds)
     };
     let key = piece.data.as_ref().expect("an xattr block is data");
     let encoded = manifest.source().data(&id, key)?;
-    decode_xattrs(&encoded).map_err(|cause| ClientError::Format { what: format!("the attributes in block {id}"), cause })
+    decode_xattrs(&encoded)
+        .map_err(|cause| ClientError::Format { what: format!("the attributes in block {id}"), cause })
 }
 
 /// A path as a person gives it.

@@ -76,7 +76,11 @@ pub struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(manifest: &'a Manifest<Fetcher>, options: &'a PullOptions, shared: &'a Shared<'a>) -> Result<Self> {
+    pub(super) fn new(
+        manifest: &'a Manifest<Fetcher>,
+        options: &'a PullOptions,
+        shared: &'a Shared<'a>,
+    ) -> Result<Self> {
         let failed = |e| ClientError::io(format!("open the target {}", options.target.display()), e);
         let missing = options.dry_run && !options.target.exists();
         let root = if missing { None } else { Some(TargetDir::root(&options.target).map_err(failed)?) };
@@ -244,7 +248,11 @@ impl<'a> Planner<'a> {
         {
             self.shared.progress.unchanged.fetch_add(1, Relaxed);
             self.shared.progress.bytes.fetch_add(file.entry.size, Relaxed);
-            return if self.options.dry_run || self.options.overwrite == Overwrite::Never { Ok(()) } else { self.attributes(&dir, &name, &file) };
+            return if self.options.dry_run || self.options.overwrite == Overwrite::Never {
+                Ok(())
+            } else {
+                self.attributes(&dir, &name, &file)
+            };
         }
         if self.options.dry_run {
             self.shared.progress.written.fetch_add(file.entry.size, Relaxed);
@@ -390,7 +398,8 @@ impl<'a> Planner<'a> {
             None => None,
         };
         let Some(entry) = entry else { return Ok(()) };
-        let set = attributes::apply(root, OsStr::new("."), &entry, &entry.xattrs, &self.shared.owners, &self.shared.denied);
+        let set =
+            attributes::apply(root, OsStr::new("."), &entry, &entry.xattrs, &self.shared.owners, &self.shared.denied);
         if let Err(e) = set {
             self.shared.problem(b".", ClientError::io("set the attributes of the target", e));
         }
@@ -459,6 +468,10 @@ fn gap_in_words(error: &ReadError<ClientError>) -> Vec<u8> {
         path.as_ref().map_or(none.to_owned(), |p| format!("{:?}", String::from_utf8_lossy(p)))
     };
     let count = error.gap.totals.map_or(String::new(), |t| format!(" ({} entries)", t.entries));
-    format!("everything after {} up to {}{count}", show(&error.gap.after, "the beginning"), show(&error.gap.until, "the end")).into_bytes()
+    format!(
+        "everything after {} up to {}{count}",
+        show(&error.gap.after, "the beginning"),
+        show(&error.gap.until, "the end")
+    )
+    .into_bytes()
 }
-

@@ -1,7 +1,7 @@
 //! The last step of a push: seal the details, sign the record, put the object, move the name.
 
-use super::{Counts, PushOptions, Source, Version};
 use super::upload::Uploader;
+use super::{Counts, PushOptions, Source, Version};
 use crate::attributes::{Owners, entry_of, xattrs};
 use crate::entropy::random;
 use crate::error::{ClientError, Result};

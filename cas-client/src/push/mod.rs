@@ -160,7 +160,11 @@ fn push_once(
         counters.clone(),
     );
     let cache_path = cache_path(cache_folder, vault, options);
-    let cache = if options.force || session.damaged > 0 { None } else { usable_cache(store, &cache_path, session.session, vault)? };
+    let cache = if options.force || session.damaged > 0 {
+        None
+    } else {
+        usable_cache(store, &cache_path, session.session, vault)?
+    };
     let writer = if options.dry_run { None } else { Writer::create(&cache_path).ok() };
     let had_cache = cache.is_some();
     let run = Run { vault, excludes: &excludes, options, uploader: &uploader, counters, stop, sources: &sources };
@@ -180,7 +184,15 @@ fn push_once(
         return Ok(PushReport { version: None, counts: counters.now(), problems, had_cache, elapsed: began.elapsed() });
     }
     let elapsed_ms = began.elapsed().as_millis() as u64;
-    let facts = commit::Facts { options, sources: &sources, root: &root, counts: counters.now(), problems: problems.len() as u64, time_ns, elapsed_ms };
+    let facts = commit::Facts {
+        options,
+        sources: &sources,
+        root: &root,
+        counts: counters.now(),
+        problems: problems.len() as u64,
+        time_ns,
+        elapsed_ms,
+    };
     let version = commit::commit(store, vault, session.session, &uploader, &facts)?;
     if let Some(writer) = writer
         && let Err(e) = writer.finish(&vault.keys().domain_id(), &root.id)
@@ -203,7 +215,12 @@ fn cache_path(folder: &Path, vault: &Vault, options: &PushOptions) -> PathBuf {
 }
 
 /// The last push's cache, if the store still has everything that its entries refer to.
-fn usable_cache(store: &Store, path: &Path, session: cas_net::SessionId, vault: &Vault) -> Result<Option<Arc<StatCache>>> {
+fn usable_cache(
+    store: &Store,
+    path: &Path,
+    session: cas_net::SessionId,
+    vault: &Vault,
+) -> Result<Option<Arc<StatCache>>> {
     let Some(cache) = StatCache::open(path, &vault.keys().domain_id()) else { return Ok(None) };
     let answer = store.index().have(session, &[cache.root()])?;
     Ok(answer.present[0].then_some(cache))

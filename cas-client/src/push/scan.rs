@@ -226,12 +226,7 @@ impl<'a> Scanner<'a> {
             Err(ReadError::Push(e)) => return Err(e),
         };
         Counters::add(&self.shared.counters.bytes_read, stored.size);
-        let after = rustix::fs::statx(
-            &file,
-            "",
-            rustix::fs::AtFlags::EMPTY_PATH,
-            super::walk::wanted_stat(),
-        );
+        let after = rustix::fs::statx(&file, "", rustix::fs::AtFlags::EMPTY_PATH, super::walk::wanted_stat());
         let same = after.is_ok_and(|after| Signature::of(&after) == Signature::of(stat)) && stored.size == size;
         Ok(Ok((stored, same)))
     }

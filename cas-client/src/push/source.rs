@@ -39,7 +39,7 @@ pub fn place_sources(paths: &[PathBuf]) -> Result<Vec<Source>> {
     };
     let mut sources: Vec<_> =
         reals.iter().map(|real| Source { path: real.clone(), place: Some(place(real)) }).collect();
-    sources.sort_by(|a, b| manifest_order(&a.place).cmp(&manifest_order(&b.place)));
+    sources.sort_by_cached_key(|source| manifest_order(&source.place));
     Ok(sources)
 }
 

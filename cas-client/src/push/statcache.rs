@@ -41,12 +41,7 @@ impl Signature {
     /// Of a file's stat.
     pub fn of(stat: &Statx) -> Self {
         let ns = |t: &rustix::fs::StatxTimestamp| i128::from(t.tv_sec) * 1_000_000_000 + i128::from(t.tv_nsec);
-        Self {
-            size: stat.stx_size,
-            mtime_ns: ns(&stat.stx_mtime),
-            ctime_ns: ns(&stat.stx_ctime),
-            inode: stat.stx_ino,
-        }
+        Self { size: stat.stx_size, mtime_ns: ns(&stat.stx_mtime), ctime_ns: ns(&stat.stx_ctime), inode: stat.stx_ino }
     }
 
     /// Whether the file had been quiet for long enough at this time that a later change would show.
@@ -314,7 +309,7 @@ mod tests {
 
     fn seen(n: u64) -> Seen {
         let signature = Signature { size: n, mtime_ns: 1, ctime_ns: 2, inode: 3 };
-        Seen { signature, entry: vec![n as u8; 100], list: (n % 2 == 0).then_some(BlockId([n as u8; 32])) }
+        Seen { signature, entry: vec![n as u8; 100], list: n.is_multiple_of(2).then_some(BlockId([n as u8; 32])) }
     }
 
     fn written(dir: &Path) -> (PathBuf, Vec<Vec<u8>>) {

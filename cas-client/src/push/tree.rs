@@ -12,6 +12,7 @@ use crate::error::{ClientError, Result};
 use cas_core::domain::DomainRecord;
 use cas_core::frame::Sealer;
 use cas_core::manifest::{BuildError, BuiltBlock, Entry, FileType, MapBuilder, Root};
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,16 +32,42 @@ pub struct Tree {
     pub cache: Option<Writer>,
 }
 
-/// Builds the manifest of one push.
-pub struct TreeBuilder<'a> {
+/// Registers pages and lists in batches, once what they refer to is delivered.
+struct Registrar<'a> {
     uploader: &'a Uploader,
-    map: MapBuilder,
-    pages: Vec<BuiltBlock>,
     batch: Batch<'a>,
     headers: Vec<Vec<u8>>,
     /// Groups by the job that brought them; those before `complete` are in closed pages.
     groups: VecDeque<(u64, Arc<Group>)>,
     complete: u64,
+}
+
+impl Registrar<'_> {
+    fn is_due(&self) -> bool {
+        self.headers.len() >= REGISTER_HEADERS || self.groups.len() >= REGISTER_GROUPS
+    }
+
+    /// Delivers what the absent pages and lists refer to, and registers them.
+    fn register(&mut self, sealer: &mut Sealer) -> Result<()> {
+        self.batch.ask(sealer)?;
+        let own = self.batch.take_groups();
+        let waiting: Vec<_> = self.groups.iter().map(|(_, group)| group.clone()).chain(own.iter().cloned()).collect();
+        self.uploader.deliver(&waiting, sealer)?;
+        self.headers.extend(self.batch.take_headers());
+        self.uploader.register(std::mem::take(&mut self.headers))?;
+        self.uploader.release(own);
+        while self.groups.front().is_some_and(|(seq, _)| *seq < self.complete) {
+            self.uploader.release(self.groups.pop_front().map(|(_, group)| group));
+        }
+        Ok(())
+    }
+}
+
+/// Builds the manifest of one push.
+pub struct TreeBuilder<'a> {
+    map: MapBuilder,
+    pages: Vec<BuiltBlock>,
+    registrar: Registrar<'a>,
     waiting: BTreeMap<u64, Scanned>,
     next: u64,
     links: HashMap<(u64, u64), Vec<u8>>,
@@ -52,14 +79,11 @@ pub struct TreeBuilder<'a> {
 impl<'a> TreeBuilder<'a> {
     /// Before the first job.
     pub fn new(uploader: &'a Uploader, record: &DomainRecord, cache: Option<Writer>, cache_path: PathBuf) -> Self {
+        let batch = Batch::new(uploader);
         Self {
-            uploader,
             map: MapBuilder::new(uploader.keys(), record),
             pages: Vec::new(),
-            batch: Batch::new(uploader),
-            headers: Vec::new(),
-            groups: VecDeque::new(),
-            complete: 0,
+            registrar: Registrar { uploader, batch, headers: Vec::new(), groups: VecDeque::new(), complete: 0 },
             waiting: BTreeMap::new(),
             next: 0,
             links: HashMap::new(),
@@ -82,91 +106,80 @@ impl<'a> TreeBuilder<'a> {
 
     fn append(&mut self, scanned: Scanned, sealer: &mut Sealer) -> Result<()> {
         self.problems.extend(scanned.problems);
-        self.headers.extend(scanned.headers);
-        self.groups.extend(scanned.groups.into_iter().map(|group| (scanned.seq, group)));
+        self.registrar.headers.extend(scanned.headers);
+        self.registrar.groups.extend(scanned.groups.into_iter().map(|group| (scanned.seq, group)));
         for ready in scanned.entries {
             self.entry(ready)?;
         }
         if !self.pages.is_empty() {
-            self.complete = scanned.seq;
+            self.registrar.complete = scanned.seq;
             for page in std::mem::take(&mut self.pages) {
-                self.batch.built(page, sealer)?;
+                self.registrar.batch.built(page, sealer)?;
             }
         }
-        if self.headers.len() >= REGISTER_HEADERS || self.groups.len() >= REGISTER_GROUPS {
-            self.register(sealer)?;
-        }
-        Ok(())
+        if self.registrar.is_due() { self.registrar.register(sealer) } else { Ok(()) }
     }
 
     fn entry(&mut self, ready: Ready) -> Result<()> {
-        let first_link = ready.links.and_then(|key| match self.links.get(&key) {
-            Some(first) => Some(first.clone()),
-            None => {
-                self.links.insert(key, ready.path.to_vec());
+        let was_cached = matches!(ready.entry, ReadyEntry::Encoded(_));
+        let encoded = match ready.entry {
+            ReadyEntry::Encoded(bytes) => bytes,
+            ReadyEntry::New(entry) => entry.encode(),
+        };
+        let first_link = ready.links.and_then(|key| match self.links.entry(key) {
+            Occupied(first) => Some(first.get().clone()),
+            Vacant(place) => {
+                place.insert(ready.path.to_vec());
                 None
             }
         });
-        let encoded = match &ready.entry {
-            ReadyEntry::Encoded(bytes) => bytes.clone(),
-            ReadyEntry::New(entry) => entry.encode(),
-        };
         let pages = &mut self.pages;
         let mut sink = |page| pages.push(page);
         let pushed = match first_link {
             None => self.map.push_encoded(&ready.path, &encoded, ready.list, &mut sink),
-            Some(first) => {
-                let entry = Entry::decode(&encoded).map_err(|cause| damaged_cache(&self.cache_path, cause))?;
-                self.map.push_encoded(&ready.path, &hardlink(entry, first).encode(), None, &mut sink)
-            }
+            Some(first) => match Entry::decode(&encoded) {
+                Ok(entry) => self.map.push(&ready.path, &hardlink(entry, first), None, &mut sink),
+                Err(cause) => Err(cause.into()),
+            },
         };
         match pushed {
             Ok(()) => {}
-            Err(BuildError::Format(cause)) => return Err(damaged_cache(&self.cache_path, cause)),
+            Err(BuildError::Format(cause)) if was_cached => return Err(damaged_cache(&self.cache_path, cause)),
             Err(e) => {
                 let path = PathBuf::from(String::from_utf8_lossy(&ready.path).into_owned());
                 self.problems.push(Problem { path, kind: ProblemKind::Changed, cause: e.to_string() });
                 return Ok(());
             }
         }
-        if let (Some(signature), Some(cache)) = (ready.signature, &mut self.cache) {
-            let seen = Seen { signature, entry: encoded, list: ready.list };
-            if cache.push(&ready.path, &seen).is_err() {
-                tracing::warn!(path = %self.cache_path.display(), "the stat cache cannot be written");
-                self.cache.take().map(Writer::abandon);
-            }
+        if let Some(signature) = ready.signature {
+            self.remember(&ready.path, &Seen { signature, entry: encoded, list: ready.list });
         }
         Ok(())
     }
 
-    /// Delivers what the absent pages and lists refer to, and registers them.
-    fn register(&mut self, sealer: &mut Sealer) -> Result<()> {
-        self.batch.ask(sealer)?;
-        let own = self.batch.take_groups();
-        let waiting: Vec<_> = self.groups.iter().map(|(_, group)| group.clone()).chain(own.iter().cloned()).collect();
-        self.uploader.deliver(&waiting, sealer)?;
-        self.headers.extend(self.batch.take_headers());
-        self.uploader.register(std::mem::take(&mut self.headers))?;
-        self.uploader.release(own);
-        while self.groups.front().is_some_and(|(seq, _)| *seq < self.complete) {
-            self.uploader.release(self.groups.pop_front().map(|(_, group)| group));
+    /// For the next push. A cache that cannot be written costs time, nothing else.
+    fn remember(&mut self, path: &[u8], seen: &Seen) {
+        let written = self.cache.as_mut().map(|cache| cache.push(path, seen));
+        if let Some(Err(e)) = written {
+            tracing::warn!(path = %self.cache_path.display(), "the stat cache cannot be written: {e}");
+            if let Some(cache) = self.cache.take() {
+                cache.abandon();
+            }
         }
-        Ok(())
     }
 
     /// Closes the manifest. All its pages are registered when this returns.
-    pub fn finish(mut self, sealer: &mut Sealer) -> Result<Tree> {
-        assert!(self.waiting.is_empty(), "jobs without their predecessors");
-        let map = std::mem::replace(&mut self.map, MapBuilder::new(self.uploader.keys(), &DomainRecord::default()));
-        let pages = &mut self.pages;
+    pub fn finish(self, sealer: &mut Sealer) -> Result<Tree> {
+        let Self { map, mut pages, mut registrar, waiting, problems, cache, .. } = self;
+        assert!(waiting.is_empty(), "jobs without their predecessors");
         let root = map.finish(&mut |page| pages.push(page));
-        for page in std::mem::take(&mut self.pages) {
-            self.batch.built(page, sealer)?;
+        for page in pages {
+            registrar.batch.built(page, sealer)?;
         }
-        self.register(sealer)?;
-        let groups = std::mem::take(&mut self.groups);
-        self.uploader.release(groups.into_iter().map(|(_, group)| group));
-        Ok(Tree { root, problems: self.problems, cache: self.cache })
+        registrar.register(sealer)?;
+        let groups = registrar.groups.into_iter().map(|(_, group)| group);
+        registrar.uploader.release(groups);
+        Ok(Tree { root, problems, cache })
     }
 }
 

@@ -253,7 +253,8 @@ impl Uploader {
             }
             let mut state = group.lock();
             if !state.delivered {
-                let receipts = state.receipts.drain(..).map(PendingReceipt::wait).collect::<cas_net::Result<Vec<_>>>()?;
+                let receipts =
+                    state.receipts.drain(..).map(PendingReceipt::wait).collect::<cas_net::Result<Vec<_>>>()?;
                 let receipts: Vec<_> = receipts.into_iter().filter(|r| !r.blocks.is_empty()).collect();
                 self.index.register(self.session, Registration { headers: Vec::new(), receipts })?;
                 state.delivered = true;

@@ -97,7 +97,6 @@ pub struct Job {
     pub problems: Vec<Problem>,
 }
 
-
 /// Walks sources and sends jobs until done or until the receiver is gone.
 pub struct Walker<'a> {
     excludes: &'a Excludes,
@@ -308,4 +307,3 @@ fn read_names(fd: &OwnedFd) -> rustix::io::Result<Names> {
     }
     Ok(names)
 }
-

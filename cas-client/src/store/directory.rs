@@ -21,7 +21,8 @@ impl Directory {
         let made = Self(root.to_owned());
         make_dir(root)?;
         let unfinished = root.join("lock").exists() && !root.join(DESCRIPTOR).exists();
-        let empty = fs::read_dir(root).map_err(|e| ClientError::io(format!("read {}", root.display()), e))?.next().is_none();
+        let empty =
+            fs::read_dir(root).map_err(|e| ClientError::io(format!("read {}", root.display()), e))?.next().is_none();
         if !empty && !unfinished {
             return Err(ClientError::NotEmpty(root.to_owned()));
         }
@@ -124,9 +125,7 @@ fn check_version(path: &Path, text: &str) -> Result<()> {
     let version = lines.next().and_then(|line| line.strip_prefix("version ")).and_then(|v| v.parse().ok());
     match version.ok_or_else(|| damaged("its second line names no version"))? {
         VERSION => Ok(()),
-        found => {
-            Err(ServiceError::Version { what: path.display().to_string(), found, known: VERSION }.into())
-        }
+        found => Err(ServiceError::Version { what: path.display().to_string(), found, known: VERSION }.into()),
     }
 }
 

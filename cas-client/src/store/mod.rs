@@ -29,6 +29,13 @@ pub struct Access<'a> {
     pub read_only: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Create,
+    ReadWrite,
+    ReadOnly,
+}
+
 /// An open embedded store.
 pub struct Store {
     dir: PathBuf,
@@ -42,7 +49,7 @@ impl Store {
     pub fn create(dir: &Path, label: &str) -> Result<Self> {
         let directory = Directory::create(dir)?;
         let lock = Lock::take(&directory.lock(), label, Patience::None)?;
-        let store = Self::join(&directory, lock, false)?;
+        let store = Self::join(&directory, lock, Mode::Create)?;
         directory.seal(crate::entropy::random())?;
         Ok(store)
     }
@@ -51,7 +58,7 @@ impl Store {
     pub fn open(dir: &Path, access: Access<'_>) -> Result<Self> {
         let directory = Directory::open(dir)?;
         let lock = Lock::take(&directory.lock(), &access.label, access.patience)?;
-        Self::join(&directory, lock, access.read_only)
+        Self::join(&directory, lock, if access.read_only { Mode::ReadOnly } else { Mode::ReadWrite })
     }
 
     /// Makes the index anew from what the node holds. The old one is kept beside it.
@@ -64,7 +71,9 @@ impl Store {
         let rebuilt = cas_index::rebuild(&directory.index(), &options, &[&*node])
             .and_then(|report| Ok((cas_index::Index::open(&directory.index(), options)?, report)));
         match rebuilt {
-            Ok((index, report)) => Ok((Self { dir: dir.to_owned(), index: Arc::new(index), node, _lock: lock }, report)),
+            Ok((index, report)) => {
+                Ok((Self { dir: dir.to_owned(), index: Arc::new(index), node, _lock: lock }, report))
+            }
             Err(e) => {
                 directory.put_index_back(&aside)?;
                 Err(e.into())
@@ -72,9 +81,13 @@ impl Store {
         }
     }
 
-    fn join(directory: &Directory, lock: Lock, read_only: bool) -> Result<Self> {
+    fn join(directory: &Directory, lock: Lock, mode: Mode) -> Result<Self> {
+        let read_only = mode == Mode::ReadOnly;
         let node = open_node(directory, read_only)?;
-        let index = cas_index::Index::open(&directory.index(), index_options(directory, read_only)?)?;
+        let mut options = index_options(directory, read_only)?;
+        // An empty index beside a full node would take every block for an orphan.
+        options.must_exist = mode != Mode::Create;
+        let index = cas_index::Index::open(&directory.index(), options)?;
         if !read_only {
             index.add_node(node.id())?;
         }

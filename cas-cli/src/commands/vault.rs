@@ -1,0 +1,160 @@
+//! `cas vault`: who can open it, which devices may push to it.
+
+use crate::exit::Exit;
+use crate::workplace::Workplace;
+use cas_client::store::Store;
+use cas_client::vault::Vault as OpenVault;
+use cas_client::{ClientError, Result};
+use cas_core::agebox::Recipient;
+use cas_core::id::PublicKey;
+use cas_core::keyring::{Change, Device, Member, Role};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+/// Look after the vault: members, devices, what this client remembers of it
+#[derive(Debug, Args)]
+pub struct Vault {
+    #[command(subcommand)]
+    command: Option<VaultCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum VaultCommand {
+    /// Show the vault, its members and devices (the default)
+    Show,
+    /// Let another key open the vault: snapshots made from now on, and with it everything equal in them
+    AddMember {
+        /// Public key, age1…; cas key show prints it
+        recipient: String,
+        /// What the key may open
+        #[arg(long, value_enum, default_value = "reader")]
+        role: RoleArg,
+        /// What to call it
+        #[arg(long, default_value = "")]
+        label: String,
+    },
+    /// Seal nothing for this key any more; what it could open before stays open to it
+    RemoveMember {
+        /// Public key, age1…
+        recipient: String,
+    },
+    /// Let another device push
+    AddDevice {
+        /// Its device key; cas key show prints it
+        device: String,
+        /// What to call it
+        #[arg(long, default_value = "")]
+        label: String,
+    },
+    /// Let a device push no more
+    RemoveDevice {
+        /// Its device key
+        device: String,
+    },
+    /// Accept the store as it is now, after it was restored from an older copy on purpose
+    Trust,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RoleArg {
+    /// Everything, also changing members
+    Owner,
+    /// Reads and pushes
+    Writer,
+    /// Reads
+    Reader,
+    /// Pushes, and reads no snapshot
+    Pusher,
+}
+
+impl Vault {
+    /// Runs it.
+    pub fn run(self, work: &Workplace) -> Result<Exit> {
+        let store = work.open()?;
+        let done = self.command.unwrap_or(VaultCommand::Show).run(work, &store);
+        let closed = store.close();
+        done?;
+        closed?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl VaultCommand {
+    fn run(self, work: &Workplace, store: &Store) -> Result<()> {
+        if let Self::Trust = self {
+            let wanted = work.global.vault.as_deref();
+            let vault = OpenVault::trust(store, work.identities()?, wanted, &work.places.state)?;
+            work.printer.say(format!("vault {} is trusted as it is now", vault.id()));
+            return Ok(());
+        }
+        let mut vault = work.vault(store)?;
+        if let Some(change) = self.change()? {
+            vault.change(store, &[change])?;
+        }
+        show(work, &vault);
+        Ok(())
+    }
+
+    fn change(self) -> Result<Option<Change>> {
+        Ok(Some(match self {
+            Self::Show | Self::Trust => return Ok(None),
+            Self::AddMember { recipient, role, label } => {
+                let role = match role {
+                    RoleArg::Owner => Role::Owner,
+                    RoleArg::Writer => Role::Writer,
+                    RoleArg::Reader => Role::Reader,
+                    RoleArg::Pusher => Role::Pusher,
+                };
+                Change::PutMember(Member { role, recipient: parse_recipient(&recipient)?, label })
+            }
+            Self::RemoveMember { recipient } => Change::RemoveMember(parse_recipient(&recipient)?),
+            Self::AddDevice { device, label } => Change::PutDevice(Device { key: parse_device(&device)?, label }),
+            Self::RemoveDevice { device } => Change::RemoveDevice(parse_device(&device)?),
+        }))
+    }
+}
+
+fn parse_recipient(text: &str) -> Result<Recipient> {
+    text.parse().map_err(|e: cas_core::agebox::BoxError| ClientError::Usage(e.to_string()))
+}
+
+fn parse_device(text: &str) -> Result<PublicKey> {
+    text.parse().map_err(|e: cas_core::id::HexError| ClientError::Usage(format!("a device key: {e}")))
+}
+
+fn show(work: &Workplace, vault: &OpenVault) {
+    let keyring = vault.keyring();
+    let printer = &work.printer;
+    if printer.json() {
+        printer.object(&json!({
+            "vault": vault.id().to_string(),
+            "keyring_version": keyring.version,
+            "domain": keyring.domain_id().to_string(),
+            "blocks": {"min": keyring.domain.min, "avg": keyring.domain.avg, "max": keyring.domain.max},
+            "members": keyring.members.iter().map(|m| json!({
+                "role": role_name(m.role), "recipient": m.recipient.to_string(), "label": m.label,
+            })).collect::<Vec<_>>(),
+            "devices": keyring.devices.iter().map(|d| json!({"key": d.key.to_string(), "label": d.label})).collect::<Vec<_>>(),
+        }));
+        return;
+    }
+    printer.line(format!("vault    {}", vault.id()));
+    printer.line(format!("keyring  version {}", keyring.version));
+    for member in &keyring.members {
+        printer.line(format!("member   {:<8} {}  {}", role_name(member.role), member.recipient, member.label));
+    }
+    for device in &keyring.devices {
+        let this = if device.key == vault.device().public() { "  (this one)" } else { "" };
+        printer.line(format!("device   {}  {}{this}", device.key, device.label));
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Recovery => "recovery",
+        Role::Owner => "owner",
+        Role::Writer => "writer",
+        Role::Reader => "reader",
+        Role::Pusher => "pusher",
+    }
+}
