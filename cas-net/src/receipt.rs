@@ -64,8 +64,8 @@ mod tests {
         let receipt = Receipt::sign(&key, Epoch(5), vec![block]);
         assert!(receipt.is_genuine());
         assert!(!Receipt { grant_epoch: Epoch(6), ..receipt.clone() }.is_genuine());
-        assert!(!Receipt { blocks: vec![], ..receipt.clone() }.is_genuine());
-        assert!(!Receipt { node: NodeId(PublicKey::ZERO), ..receipt }.is_genuine());
+        assert!(!Receipt { node: NodeId(PublicKey::ZERO), ..receipt.clone() }.is_genuine());
+        assert!(!Receipt { blocks: vec![], ..receipt }.is_genuine());
     }
 
     use cas_core::id::PublicKey;
