@@ -1,0 +1,51 @@
+//! What arbitrary bytes do to every decoder: one function per target, run by libFuzzer and by ordinary tests alike.
+//!
+//! Each takes an input and answers whether it was accepted. It panics where a law is broken: what decodes encodes
+//! again to equal bytes, limits hold, nothing else ever panics.
+
+mod codec;
+mod fixed;
+mod frame;
+mod input;
+mod manifest;
+mod objects;
+mod people;
+mod retention;
+mod seeds;
+mod tree;
+
+pub use seeds::seeds;
+
+/// A target.
+pub type Target = fn(&[u8]) -> bool;
+
+/// All targets by name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("agebox", people::agebox),
+    ("codec", codec::codec),
+    ("details", objects::details),
+    ("domain", objects::domain),
+    ("entry", manifest::entry),
+    ("frame_header", frame::frame_header),
+    ("frame_open", frame::frame_open),
+    ("identity", people::identity_file),
+    ("keyring", objects::keyring),
+    ("list", manifest::list),
+    ("manifest", tree::manifest),
+    ("page", manifest::page),
+    ("path", manifest::path),
+    ("retention", retention::retention),
+    ("snapshot_object", objects::snapshot_object),
+    ("snapshot_record", objects::snapshot_record),
+    ("text", people::text),
+    ("xattrs", manifest::xattrs),
+];
+
+/// Runs the target of this name.
+///
+/// # Panics
+/// If there is none, or if a law is broken.
+pub fn run(name: &str, input: &[u8]) -> bool {
+    let target = TARGETS.iter().find(|(known, _)| *known == name).expect("a known target");
+    target.1(input)
+}
