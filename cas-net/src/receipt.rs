@@ -1,7 +1,7 @@
 //! Receipts: a node's word that blocks are durable, signed once per group.
 
 use crate::NodeId;
-use cas_core::id::{BlockId, Epoch, Sum};
+use cas_core::id::{BlockId, Epoch, Kind, Sum};
 use cas_core::signing::{SIGNATURE_LEN, SigningKey, verify};
 
 const PURPOSE: &str = "cas v1 receipt";
@@ -11,6 +11,8 @@ const PURPOSE: &str = "cas v1 receipt";
 pub struct Received {
     /// The block.
     pub id: BlockId,
+    /// What it is, as its header says: nobody can pass a page off as data and so hide its children.
+    pub kind: Kind,
     /// The sum of the bytes that the node has (its own, if it had the block before).
     pub sum: Sum,
     /// Their length in bytes.
@@ -43,10 +45,11 @@ impl Receipt {
 }
 
 fn message(grant_epoch: Epoch, blocks: &[Received]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(8 + blocks.len() * 68);
+    let mut out = Vec::with_capacity(8 + blocks.len() * 69);
     out.extend_from_slice(&grant_epoch.0.to_le_bytes());
     for block in blocks {
         out.extend_from_slice(block.id.as_bytes());
+        out.push(block.kind as u8);
         out.extend_from_slice(block.sum.as_bytes());
         out.extend_from_slice(&block.len.to_le_bytes());
     }
@@ -60,7 +63,7 @@ mod tests {
     #[test]
     fn a_receipt_holds_only_as_it_was_signed() {
         let key = SigningKey::from_seed(&[1; 32]);
-        let block = Received { id: BlockId([1; 32]), sum: Sum([2; 32]), len: 3 };
+        let block = Received { id: BlockId([1; 32]), kind: Kind::Data, sum: Sum([2; 32]), len: 3 };
         let receipt = Receipt::sign(&key, Epoch(5), vec![block]);
         assert!(receipt.is_genuine());
         assert!(!Receipt { grant_epoch: Epoch(6), ..receipt.clone() }.is_genuine());

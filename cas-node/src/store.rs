@@ -139,7 +139,8 @@ impl Store {
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
         let segments = dir.join("segments");
         if !options.read_only {
-            std::fs::create_dir_all(&segments).map_err(|e| ServiceError::io(format!("create {}", segments.display()), e))?;
+            std::fs::create_dir_all(&segments)
+                .map_err(|e| ServiceError::io(format!("create {}", segments.display()), e))?;
         }
         let lock = if options.read_only { None } else { Some(lock(dir)?) };
         let (places, position) = Places::open(&dir.join("index.redb"), options.read_only);
@@ -301,7 +302,7 @@ impl Store {
 
     /// What a receipt says of a block that is here; nothing if its record cannot be read.
     fn received(&self, id: &BlockId, place: &Place) -> Option<Received> {
-        self.header(id, place).ok().map(|r| Received { id: *id, sum: r.sum, len: r.len })
+        self.header(id, place).ok().map(|r| Received { id: *id, kind: place.kind, sum: r.sum, len: r.len })
     }
 
     fn receipt_when_done(
@@ -363,7 +364,7 @@ impl Node for Store {
                     appends.push(Append::Note(What::Touch, block.id, grant.epoch));
                 }
                 None => {
-                    received.push(Received { id: block.id, sum: block.sum, len: block.bytes.len() as u32 });
+                    received.push(Received { id: block.id, kind: block.kind, sum: block.sum, len: block.bytes.len() as u32 });
                     appends.push(Append::Block(block, grant.epoch));
                 }
             }
@@ -437,7 +438,8 @@ impl Node for Store {
     fn scrub(&self, after: Option<BlockId>, byte_limit: u64) -> Result<Scrubbed> {
         let mut scrubbed = Scrubbed { next: after, ..Scrubbed::default() };
         while scrubbed.bytes < byte_limit {
-            let listed = self.state.read().expect("no thread panics with this lock").places.list(scrubbed.next, 1024)?;
+            let listed =
+                self.state.read().expect("no thread panics with this lock").places.list(scrubbed.next, 1024)?;
             if listed.is_empty() {
                 scrubbed.next = None;
                 return Ok(scrubbed);
@@ -526,4 +528,3 @@ fn lock(dir: &Path) -> Result<File> {
         Err(_) => Err(ServiceError::Busy(format!("{} is open in another process", dir.display()))),
     }
 }
-

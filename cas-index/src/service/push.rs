@@ -149,7 +149,12 @@ impl Index {
         let memory = self.memory();
         let words: HashMap<BlockId, Word> = match memory.get(&session) {
             None => HashMap::new(),
-            Some(memory) => ids.iter().filter_map(|id| Some((*id, memory.word(id)?))).collect(),
+            Some(memory) => {
+                let with_header: HashSet<&BlockId> = pages.iter().map(|page| &page.id).chain(heals).collect();
+                let counts = |id: &BlockId, word: &Word| !word.has_children || with_header.contains(id);
+                let word = |id: &BlockId| memory.word(id).filter(|word| counts(id, word));
+                ids.iter().filter_map(|id| Some((*id, word(id)?))).collect()
+            }
         };
         drop(memory);
         ids.sort_by_key(|id| !words.contains_key(id));

@@ -29,6 +29,8 @@ pub(super) struct Word {
     pub grant: Epoch,
     pub sum: Sum,
     pub len: u32,
+    /// Whether it is a page or a list: then only its own header makes it a row.
+    pub has_children: bool,
 }
 
 impl Memory {
@@ -43,7 +45,8 @@ impl Memory {
             if self.waiting.len() >= MAX_WAITING && !self.waiting.contains_key(&block.id) {
                 continue;
             }
-            let word = Word { node: receipt.node.0, grant: receipt.grant_epoch, sum: block.sum, len: block.len };
+            let (node, grant, has_children) = (receipt.node.0, receipt.grant_epoch, block.kind.has_children());
+            let word = Word { node, grant, sum: block.sum, len: block.len, has_children };
             let words = self.waiting.entry(block.id).or_default();
             match words.iter_mut().find(|old| old.node == word.node) {
                 Some(old) if old.grant <= word.grant => *old = word,

@@ -104,7 +104,7 @@ impl MemNode {
             if grant.replace {
                 old.bytes = bytes;
             }
-            received.push(Received { id, sum: Sum::of(&old.bytes), len: old.bytes.len() as u32 });
+            received.push(Received { id, kind, sum: Sum::of(&old.bytes), len: old.bytes.len() as u32 });
         }
         Receipt::sign(&self.key, grant.epoch, received)
     }
