@@ -64,6 +64,8 @@ pub enum Command {
     Undelete(commands::undelete::Undelete),
     #[command(visible_alias = "prune")]
     Gc(commands::gc::Gc),
+    #[command(visible_alias = "verify")]
+    Check(commands::check::Check),
     Vault(commands::vault::Vault),
     Key(commands::key::Key),
     Index(commands::index::Index),
@@ -87,6 +89,7 @@ impl Command {
             Self::Forget(c) => c.run(&Workplace::new(global, "forget")?),
             Self::Undelete(c) => c.run(&Workplace::new(global, "undelete")?),
             Self::Gc(c) => c.run(&Workplace::new(global, "gc")?),
+            Self::Check(c) => c.run(&Workplace::new(global, "check")?),
             Self::Vault(c) => c.run(&Workplace::new(global, "vault")?),
             Self::Key(c) => c.run(&Workplace::new(global, "key")?),
             Self::Index(c) => c.run(&Workplace::new(global, "index rebuild")?),

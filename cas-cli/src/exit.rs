@@ -54,7 +54,7 @@ impl Exit {
             ServiceError::Busy(_) | ServiceError::Conflict { .. } => Self::Busy,
             ServiceError::Denied(_) => Self::NoPermission,
             ServiceError::Full { .. } => Self::Full,
-            ServiceError::Damaged { .. } => Self::Damaged,
+            ServiceError::Damaged { .. } | ServiceError::NotFound { what: "index", .. } => Self::Damaged,
             ServiceError::Retained(_) => Self::Retained,
             ServiceError::SessionGone(_)
             | ServiceError::NotFound { .. }
@@ -85,7 +85,7 @@ pub fn hint(error: &ClientError) -> Option<&'static str> {
         ClientError::RolledBack { .. } => {
             "if the store was restored from an older copy on purpose, cas vault trust accepts it"
         }
-        ClientError::Service(ServiceError::Damaged { .. }) => {
+        ClientError::Service(ServiceError::Damaged { .. } | ServiceError::NotFound { what: "index", .. }) => {
             "cas index rebuild makes the index anew; cas debug looks without opening the store"
         }
         ClientError::Service(ServiceError::Version { .. }) => "use a newer cas",

@@ -23,7 +23,7 @@ pub fn with_library<T>(
     wanted: Option<&Reference>,
     read: impl FnOnce(&Library<'_>) -> Result<T>,
 ) -> Result<T> {
-    let store = work.open_read_only()?;
+    let store = work.open()?;
     let mut vault = work.vault(&store)?;
     let done = read(&Library::open(&store, &mut vault, wanted)?);
     let closed = store.close();

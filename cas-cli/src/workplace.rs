@@ -69,18 +69,14 @@ impl Workplace {
         std::env::var("CAS_PASSPHRASE").ok()
     }
 
-    /// Opens the store, waiting for whoever holds it.
+    /// Opens the store, waiting for whoever holds it. Where it may not be written, it is opened for reading.
     pub fn open(&self) -> Result<Store> {
-        self.open_as(false)
+        self.with_access(self.is_read_only(), Store::open)
     }
 
-    /// Opens the store without writing to it.
-    pub fn open_read_only(&self) -> Result<Store> {
-        self.open_as(true)
-    }
-
-    fn open_as(&self, read_only: bool) -> Result<Store> {
-        self.with_access(read_only, Store::open)
+    /// Whether the store lies where nothing can be written.
+    pub fn is_read_only(&self) -> bool {
+        cas_client::store::is_read_only(&self.store_path())
     }
 
     /// Calls `open` with the path of the store and how to wait.

@@ -8,6 +8,7 @@
 
 pub mod attributes;
 pub mod browse;
+pub mod check;
 mod entropy;
 mod error;
 pub mod fetch;

@@ -1,5 +1,6 @@
 //! One file for each command: its options, what it does, how it tells.
 
+pub mod check;
 pub mod completions;
 pub mod diff;
 pub mod dump;

@@ -5,13 +5,15 @@ use crate::printer::{bytes, duration};
 use crate::progress::Bar;
 use crate::reading::reasons;
 use crate::workplace::{STOP, Workplace};
-use cas_client::Result;
 use cas_client::browse::Opened;
 use cas_client::pull::{self, Overwrite, PullOptions, PullReport};
 use cas_client::push::ExcludeRules;
 use cas_client::reference::Reference;
+use cas_client::store::Store;
+use cas_client::{ClientError, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -96,12 +98,27 @@ impl Pull {
         });
         let pulled = pull::pull(&store, row.root, &details, &options, &progress, &STOP);
         bar.finish();
+        let marked = pulled.as_ref().map_or(Ok(()), |report| mark_damaged(work, &store, report));
         let closed = store.close();
         let report = pulled?;
+        marked?;
         closed?;
         tell(work, &options, &progress, &report, began);
         Ok(if report.problems.is_empty() { Exit::Ok } else { Exit::Partial })
     }
+}
+
+/// So that the next push of the same content replaces what could not be read.
+fn mark_damaged(work: &Workplace, store: &Store, report: &PullReport) -> Result<()> {
+    let damaged = report.problems.iter().filter_map(|problem| match problem.cause {
+        ClientError::Damaged { id, .. } => Some(id),
+        _ => None,
+    });
+    let damaged: Vec<_> = damaged.collect::<BTreeSet<_>>().into_iter().collect();
+    if !damaged.is_empty() && !work.is_read_only() {
+        store.index().mark(&damaged, true)?;
+    }
+    Ok(())
 }
 
 fn default_target(name: &str) -> PathBuf {

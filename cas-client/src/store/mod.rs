@@ -117,6 +117,13 @@ impl Store {
     }
 }
 
+/// Whether a store lies where this user cannot write.
+pub fn is_read_only(dir: &Path) -> bool {
+    use rustix::fs::{Access as Mode, access};
+    use rustix::io::Errno;
+    matches!(access(dir, Mode::WRITE_OK), Err(Errno::ROFS | Errno::ACCESS))
+}
+
 /// The time of this machine's clock, in nanoseconds since 1970.
 pub fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
