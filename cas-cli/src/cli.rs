@@ -69,6 +69,7 @@ pub enum Command {
     Vault(commands::vault::Vault),
     Key(commands::key::Key),
     Index(commands::index::Index),
+    Debug(commands::debug::Debug),
     Completions(commands::completions::Completions),
 }
 
@@ -93,6 +94,7 @@ impl Command {
             Self::Vault(c) => c.run(&Workplace::new(global, "vault")?),
             Self::Key(c) => c.run(&Workplace::new(global, "key")?),
             Self::Index(c) => c.run(&Workplace::new(global, "index rebuild")?),
+            Self::Debug(c) => c.run(&Workplace::new(global, "debug")?),
             Self::Completions(c) => c.run(),
         }
     }

@@ -9,6 +9,7 @@
 pub mod attributes;
 pub mod browse;
 pub mod check;
+pub mod debug;
 mod entropy;
 mod error;
 pub mod fetch;

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod completions;
+pub mod debug;
 pub mod diff;
 pub mod dump;
 pub mod find;
