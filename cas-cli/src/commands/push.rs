@@ -138,7 +138,7 @@ impl Push {
 fn default_name(host: &str, paths: &[PathBuf]) -> Result<String> {
     let mut lasts = Vec::new();
     for path in paths {
-        let real = path.canonicalize().map_err(|e| ClientError::io(format!("find {}", path.display()), e))?;
+        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
         lasts.push(real.file_name().map_or("root".to_owned(), |n| n.to_string_lossy().into_owned()));
     }
     lasts.dedup();

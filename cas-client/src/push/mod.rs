@@ -140,7 +140,7 @@ fn push_once(
 ) -> Result<PushReport> {
     let began = Instant::now();
     let time_ns = options.time_ns.unwrap_or_else(now_ns);
-    let sources = place_sources(&options.paths)?;
+    let (sources, missing) = place_sources(&options.paths)?;
     let mut rules = options.excludes.clone();
     rules.folders.push(store.dir().to_owned());
     let excludes = Excludes::compile(&rules)?;
@@ -148,7 +148,7 @@ fn push_once(
         vault: vault.id(),
         domain: vault.keys().domain_id(),
         device: vault.device().public(),
-        label: format!("push of {} from {} (process {})", options.name, options.host, std::process::id()),
+        label: format!("push of {} (process {})", options.name, std::process::id()),
     })?;
     let uploader = Uploader::new(
         store.index().clone(),
@@ -178,6 +178,7 @@ fn push_once(
         Ok(made) => made,
     };
     let Tree { root, mut problems, cache: writer } = made;
+    problems.extend(missing);
     problems.sort_by(|a, b| a.path.cmp(&b.path));
     if options.dry_run {
         store.index().close_session(session.session)?;

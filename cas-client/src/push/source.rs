@@ -1,5 +1,6 @@
 //! Where what is pushed goes in the manifest.
 
+use super::problem::{Problem, ProblemKind};
 use crate::error::{ClientError, Result};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,17 +15,31 @@ pub struct Source {
 }
 
 /// Decides where each path goes: one directory is the root itself; several paths or a file keep their base names, and on
-/// a collision their full paths. What lies inside another of the paths is there already.
-pub fn place_sources(paths: &[PathBuf]) -> Result<Vec<Source>> {
-    let mut reals = Vec::new();
+/// a collision their full paths. What lies inside another of the paths is there already. A path that is not there is a
+/// problem; if none is there, an error.
+pub fn place_sources(paths: &[PathBuf]) -> Result<(Vec<Source>, Vec<Problem>)> {
+    let (mut reals, mut problems, mut last) = (Vec::new(), Vec::new(), None);
     for path in paths {
-        let real = std::fs::canonicalize(path);
-        reals.push(real.map_err(|e| ClientError::io(format!("find {}", path.display()), e))?);
+        match std::fs::canonicalize(path) {
+            Ok(real) => reals.push(real),
+            Err(e) => {
+                problems.push(Problem { path: path.clone(), kind: ProblemKind::Stat, cause: e.to_string() });
+                last = Some(ClientError::io(format!("find {}", path.display()), e));
+            }
+        }
     }
+    match last {
+        Some(e) if reals.is_empty() => Err(e),
+        _ => Ok((place(reals, paths.len() == 1), problems)),
+    }
+}
+
+fn place(mut reals: Vec<PathBuf>, alone: bool) -> Vec<Source> {
     if let [real] = &reals[..]
+        && alone
         && real.is_dir()
     {
-        return Ok(vec![Source { path: real.clone(), place: None }]);
+        return vec![Source { path: real.clone(), place: None }];
     }
     let all = reals.clone();
     reals.retain(|real| !all.iter().any(|other| other != real && real.starts_with(other)));
@@ -40,7 +55,7 @@ pub fn place_sources(paths: &[PathBuf]) -> Result<Vec<Source>> {
     let mut sources: Vec<_> =
         reals.iter().map(|real| Source { path: real.clone(), place: Some(place(real)) }).collect();
     sources.sort_by_cached_key(|source| manifest_order(&source.place));
-    Ok(sources)
+    sources
 }
 
 fn full_place(real: &Path) -> Vec<u8> {
@@ -58,7 +73,8 @@ mod tests {
 
     fn places(root: &Path, paths: &[&str]) -> Vec<Option<String>> {
         let paths: Vec<_> = paths.iter().map(|p| root.join(p)).collect();
-        let sources = place_sources(&paths).unwrap();
+        let (sources, problems) = place_sources(&paths).unwrap();
+        assert!(problems.is_empty());
         sources.into_iter().map(|s| s.place.map(|p| String::from_utf8(p).unwrap())).collect()
     }
 
