@@ -102,9 +102,8 @@ mod tests {
     fn cut_points_are_pinned() {
         let content = noise(3 << 20);
         let lengths: Vec<usize> = chunker().chunks(&content).map(<[u8]>::len).collect();
-        let expected = [
-            289_702, 204_998, 321_425, 97_811, 373_404, 271_646, 75_008, 108_788, 294_803, 278_240, 337_999, 491_904,
-        ];
+        let expected =
+            [289_702, 204_998, 321_425, 97_811, 373_404, 271_646, 75_008, 108_788, 294_803, 278_240, 337_999, 491_904];
         assert_eq!(lengths, expected);
     }
 

@@ -37,7 +37,11 @@ pub fn compact(store: &Store, dead_share: f64) -> Result<u64> {
 
 fn totals(store: &Store) -> Usage {
     let state = store.state.read().expect("no thread panics with this lock");
-    state.places.usage.values().fold(Usage::default(), |sum, u| Usage { live: sum.live + u.live, total: sum.total + u.total })
+    state
+        .places
+        .usage
+        .values()
+        .fold(Usage::default(), |sum, u| Usage { live: sum.live + u.live, total: sum.total + u.total })
 }
 
 /// The segments with the most dead bytes for what lives in them, until few enough dead bytes are left.
@@ -130,4 +134,3 @@ fn sync_folder(store: &Store) -> Result<()> {
     let synced = std::fs::File::open(folder).and_then(|f| f.sync_all());
     synced.map_err(|e| ServiceError::io(format!("sync {}", folder.display()), e))
 }
-

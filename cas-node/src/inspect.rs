@@ -1,7 +1,7 @@
 //! Looks into a segment file without opening a store: for finding out what is lost. Never writes.
 
-pub use crate::segment::Found;
 use crate::segment;
+pub use crate::segment::Found;
 use cas_net::{Result, ServiceError};
 use std::fs::File;
 use std::path::Path;

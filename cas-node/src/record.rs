@@ -109,3 +109,47 @@ impl Record {
 fn check_of(checked: &[u8]) -> [u8; 4] {
     kdf::hash(checked)[..4].try_into().expect("4 of 32")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            what: What::Block,
+            kind: Some(Kind::Page),
+            len: 5,
+            group: 7,
+            epoch: Epoch(9),
+            domain: DomainId([1; 16]),
+            id: BlockId([2; 32]),
+            sum: Sum([3; 32]),
+        }
+    }
+
+    #[test]
+    fn a_record_is_pinned() {
+        let mut bytes = Vec::new();
+        record().put(&mut bytes);
+        assert_eq!(bytes.len(), HEADER_LEN);
+        assert_eq!(bytes[..4], *b"CASR");
+        assert_eq!(bytes[8..28], [1, 2, 0, 0, 5, 0, 0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!((bytes[28], bytes[43], bytes[44], bytes[75], bytes[76], bytes[107]), (1, 1, 2, 2, 3, 3));
+        assert_eq!(bytes[4..8], kdf::hash(&bytes[8..])[..4]);
+        assert_eq!(Record::parse(&bytes), Some(record()));
+    }
+
+    #[test]
+    fn a_changed_or_cut_header_is_none() {
+        let mut bytes = Vec::new();
+        record().put(&mut bytes);
+        for at in 0..bytes.len() {
+            assert_eq!(Record::parse(&bytes[..at]), None, "cut at {at}");
+            for bit in 0..8 {
+                bytes[at] ^= 1 << bit;
+                assert_eq!(Record::parse(&bytes), None, "bit {bit} of byte {at}");
+                bytes[at] ^= 1 << bit;
+            }
+        }
+    }
+}

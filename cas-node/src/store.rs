@@ -364,7 +364,12 @@ impl Node for Store {
                     appends.push(Append::Note(What::Touch, block.id, grant.epoch));
                 }
                 None => {
-                    received.push(Received { id: block.id, kind: block.kind, sum: block.sum, len: block.bytes.len() as u32 });
+                    received.push(Received {
+                        id: block.id,
+                        kind: block.kind,
+                        sum: block.sum,
+                        len: block.bytes.len() as u32,
+                    });
                     appends.push(Append::Block(block, grant.epoch));
                 }
             }

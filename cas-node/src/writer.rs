@@ -132,7 +132,9 @@ impl Writer {
     fn refusal(&self) -> ServiceError {
         match &self.poisoned {
             Some(why) => ServiceError::Stopped(why.clone()),
-            None => ServiceError::Full { what: "the disk of the node".into(), detail: "the group was not written".into() },
+            None => {
+                ServiceError::Full { what: "the disk of the node".into(), detail: "the group was not written".into() }
+            }
         }
     }
 
@@ -218,7 +220,8 @@ impl Writer {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let before = self.len;
         if let Err(e) = (&self.file).write_all(bytes) {
-            let cut = self.file.set_len(before).and_then(|()| io::Seek::seek(&mut &self.file, io::SeekFrom::Start(before)));
+            let cut =
+                self.file.set_len(before).and_then(|()| io::Seek::seek(&mut &self.file, io::SeekFrom::Start(before)));
             if let Err(again) = cut {
                 return Err(self.poison(format!("a write failed ({e}) and cannot be undone ({again})")));
             }
