@@ -90,7 +90,9 @@ impl Record {
             _ => return None,
         };
         let kind = Kind::from_byte(header[9]);
-        if (what == What::Block) != kind.is_some() || (what != What::Block && u32_at(12) != 0) {
+        let is_block = what == What::Block;
+        let has_block_fields = !is_block && (header[9] != 0 || u32_at(12) != 0);
+        if is_block != kind.is_some() || has_block_fields || header[10..12] != [0; 2] {
             return None;
         }
         Some(Self {

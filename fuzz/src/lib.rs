@@ -5,13 +5,17 @@
 
 mod codec;
 mod fixed;
+mod forge;
 mod frame;
+mod index;
 mod input;
 mod manifest;
+mod node;
 mod objects;
 mod people;
 mod retention;
 mod seeds;
+mod server_seeds;
 mod tree;
 
 pub use seeds::seeds;
@@ -23,18 +27,24 @@ pub type Target = fn(&[u8]) -> bool;
 pub const TARGETS: &[(&str, Target)] = &[
     ("agebox", people::agebox),
     ("codec", codec::codec),
+    ("command", index::command),
+    ("commands", index::commands),
     ("details", objects::details),
     ("domain", objects::domain),
     ("entry", manifest::entry),
     ("frame_header", frame::frame_header),
     ("frame_open", frame::frame_open),
     ("identity", people::identity_file),
+    ("index_row", index::index_row),
     ("keyring", objects::keyring),
     ("list", manifest::list),
+    ("log", index::log),
     ("manifest", tree::manifest),
     ("page", manifest::page),
     ("path", manifest::path),
     ("retention", retention::retention),
+    ("segment", node::segment),
+    ("segment_record", node::segment_record),
     ("snapshot_object", objects::snapshot_object),
     ("snapshot_record", objects::snapshot_record),
     ("text", people::text),

@@ -33,13 +33,16 @@ pub fn seeds() -> Vec<Seed> {
     manifests(&mut out);
     objects(&mut out);
     people(&mut out);
+    super::server_seeds::add(&mut out);
     out.0
 }
 
-struct Seeds(Vec<Seed>);
+/// Collects them.
+pub struct Seeds(Vec<Seed>);
 
 impl Seeds {
-    fn add(&mut self, target: &'static str, name: impl Into<String>, bytes: impl Into<Vec<u8>>) {
+    /// Adds one.
+    pub fn add(&mut self, target: &'static str, name: impl Into<String>, bytes: impl Into<Vec<u8>>) {
         self.0.push((target, name.into(), bytes.into()));
     }
 }

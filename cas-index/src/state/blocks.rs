@@ -76,25 +76,28 @@ impl Row {
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let (state, epoch) = match self.state {
-            State::Live => (0, None),
-            State::Bad(epoch) => (1, Some(epoch)),
-            State::Condemned(epoch) => (2, Some(epoch)),
-        };
-        let zero = self.is_unreferenced();
         let mut out = Vec::with_capacity(48);
-        out.push(self.kind as u8 | state << STATE_SHIFT | if zero { HAS_ZERO } else { 0 });
+        out.push(self.flags());
         out.extend_from_slice(self.sum.as_bytes());
         for value in [self.count, self.len, self.domain, self.device] {
             put_varint(&mut out, value.into());
         }
-        if let Some(epoch) = epoch {
+        if let State::Bad(epoch) | State::Condemned(epoch) = self.state {
             put_varint(&mut out, epoch.0);
         }
-        if zero {
+        if self.is_unreferenced() {
             put_varint(&mut out, self.zero.0);
         }
         out
+    }
+
+    fn flags(&self) -> u8 {
+        let state = match self.state {
+            State::Live => 0,
+            State::Bad(_) => 1,
+            State::Condemned(_) => 2,
+        };
+        self.kind as u8 | state << STATE_SHIFT | if self.is_unreferenced() { HAS_ZERO } else { 0 }
     }
 
     /// Reads its bytes.
@@ -111,8 +114,12 @@ impl Row {
             _ => return Err(r.error("a state")),
         };
         let zero = if flags & HAS_ZERO != 0 { Epoch(r.varint()?) } else { Epoch::ZERO };
+        let row = Self { kind, state, sum, count, len, domain, device, zero };
+        if row.flags() != flags {
+            return Err(r.error("a zero epoch just where nothing refers to the block, and no other flags"));
+        }
         r.finish()?;
-        Ok(Self { kind, state, sum, count, len, domain, device, zero })
+        Ok(row)
     }
 }
 
