@@ -6,7 +6,7 @@
 use crate::error::{ClientError, Result};
 use crate::store::Store;
 use cas_core::id::{BlockId, Epoch};
-use cas_net::{Delete, Deleted, GcHolder, SessionInfo, SnapshotRow};
+use cas_net::{Delete, Deleted, GcHolder, ServiceError, SessionInfo, SnapshotRow};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Blocks condemned in one step.
@@ -46,6 +46,8 @@ pub struct GcReport {
     pub freed: u64,
     /// Dead bytes that are left in segments.
     pub dead: u64,
+    /// Whether there was too little room on the disk to copy what lives out of half-dead segments.
+    pub no_room: bool,
     /// Who keeps the rest from being collected.
     pub held: Option<GcHolder>,
 }
@@ -73,7 +75,10 @@ pub fn gc(store: &Store, options: GcOptions, step: &mut dyn FnMut(&GcReport), st
         }
     }
     report.orphans = delete_orphans(store, stop)?;
-    node.compact(DEAD_SHARE)?;
+    report.no_room = match node.compact(DEAD_SHARE) {
+        Err(ServiceError::Full { .. }) => true,
+        done => done.map(|_| false)?,
+    };
     let after = node.stats()?;
     report.freed = before.saturating_sub(after.segment_bytes);
     report.dead = after.dead_bytes;

@@ -4,7 +4,7 @@
 //! never given out. The segments are the truth, `index.redb` is a cache of them. Bytes: FORMAT §8.
 //! Not here: which block goes where, who may write (grants are verified, not judged), the network.
 //!
-//! A put goes: [`store`] checks → [`writer`] appends the group, one write, one `fdatasync` → places → receipt.
+//! A put goes: `store` checks → `writer` appends the group, one write, one `fdatasync` → places → receipt.
 
 mod compact;
 pub mod inspect;

@@ -30,7 +30,8 @@ fn grant(epoch: u64, replace: bool) -> Grant {
 
 /// A block whose content follows from a number.
 fn block(n: u64) -> PutBlock {
-    let bytes: Vec<u8> = (0..200 + n % 700).flat_map(|i| (n * 31 + i).to_le_bytes()).take(64 + n as usize % 900).collect();
+    let bytes: Vec<u8> =
+        (0..200 + n % 700).flat_map(|i| (n * 31 + i).to_le_bytes()).take(64 + n as usize % 900).collect();
     let id = BlockId::of_object(Kind::Snapshot, &bytes);
     PutBlock { id, kind: Kind::Snapshot, domain: DomainId([1; 16]), sum: Sum::of(&bytes), bytes }
 }
@@ -286,4 +287,3 @@ fn a_segment_of_an_unknown_version_is_refused() {
     let refused = Store::open(dir.path(), options()).err();
     assert!(matches!(refused, Some(ServiceError::Version { found: 9, known: 1, .. })), "{refused:?}");
 }
-

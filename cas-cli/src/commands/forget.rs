@@ -79,7 +79,8 @@ impl Forget {
             printer.say("nothing to forget");
         }
         if self.prune {
-            return super::gc::collect(work, store, true, 0);
+            super::gc::collect(work, store, true, 0)?;
+            return Ok(());
         }
         if !chosen.is_empty() {
             printer.say("cas undelete brings them back until cas gc empties the trash, after 3 days");

@@ -31,18 +31,18 @@ impl Gc {
         let store = work.open()?;
         let done = collect(work, &store, self.now, self.trash_hours);
         let closed = store.close();
-        done?;
+        let report = done?;
         closed?;
-        Ok(Exit::Ok)
+        Ok(if report.no_room { Exit::Full } else { Exit::Ok })
     }
 }
 
 /// Collects and tells.
-pub fn collect(work: &Workplace, store: &Store, all: bool, trash_hours: u32) -> Result<()> {
+pub fn collect(work: &Workplace, store: &Store, all: bool, trash_hours: u32) -> Result<GcReport> {
     let options = GcOptions { now_ns: now_ns(), trash_ns: i64::from(trash_hours) * HOUR_NS, all };
     let report = gc::gc(store, options, &mut |_| {}, &STOP)?;
     tell(work, &report);
-    Ok(())
+    Ok(report)
 }
 
 fn tell(work: &Workplace, report: &GcReport) {
@@ -60,6 +60,7 @@ fn tell(work: &Workplace, report: &GcReport) {
             "orphans_deleted": report.orphans,
             "bytes_freed": report.freed,
             "bytes_dead": report.dead,
+            "no_room": report.no_room,
             "sessions_ended": report.ended.len(),
             "held_by": held,
         }));
@@ -78,6 +79,12 @@ fn tell(work: &Workplace, report: &GcReport) {
         bytes(report.bytes),
         bytes(report.freed)
     ));
+    if report.no_room {
+        printer.warn(format!(
+            "{} of dead bytes stay on the disk: it has too little room to copy what lives beside them; make some and run gc again",
+            bytes(report.dead)
+        ));
+    }
     if let Some(held) = held {
         printer.say(format!("the rest is held back by {held}"));
     }
