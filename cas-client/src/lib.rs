@@ -3,8 +3,8 @@
 //! Promise: nothing here prints, asks or exits; every failure is a value. Work is bounded in memory and
 //! can be stopped at any moment through a flag, leaving a store that needs no repair.
 //!
-//! Where to look: [`store`] joins index and node in one process; [`vault`] holds the keys; [`push`], [`gc`]
-//! and their like are one operation each.
+//! Where to look: [`store`] joins index and node in one process; [`vault`] holds the keys; [`push`], [`pull`], [`browse`],
+//! [`check`], [`forget`] and [`gc`] are one operation each; [`debug`] looks at what does not open.
 
 pub mod attributes;
 pub mod browse;

@@ -24,11 +24,12 @@ impl Memory {
     /// Reads it; a missing file remembers nothing.
     pub fn open(folder: &Path, vault: &VaultId) -> Result<Self> {
         let path = folder.join(format!("{vault}.seen"));
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(ClientError::io(format!("read {}", path.display()), e)),
         };
+        let text = String::from_utf8_lossy(&bytes);
         let mut memory = Self { path, keyring: None, names: BTreeMap::new(), changed: false };
         for line in text.lines() {
             memory.read_line(line);

@@ -43,6 +43,13 @@ impl Init {
     }
 }
 
+/// The store that is there already, if whoever made it was interrupted before there was a vault in it.
+fn unfinished(work: &Workplace) -> Result<Store> {
+    let taken = || ClientError::NotEmpty(work.store_path());
+    let store = work.open().map_err(|e| if matches!(e, ClientError::NoStore(_)) { taken() } else { e })?;
+    if store.index().vaults()?.is_empty() { Ok(store) } else { Err(taken()) }
+}
+
 /// Makes store and vault, and the identity if there is none. Says where they are, and shows the recovery key once.
 pub fn create(work: &Workplace, profile: Profile) -> Result<(Store, Vault)> {
     let identity_path = work.identity_path();
@@ -52,7 +59,15 @@ pub fn create(work: &Workplace, profile: Profile) -> Result<(Store, Vault)> {
         found => found?,
     };
     let path = work.store_path();
-    let store = Store::create(&path, &work.label())?;
+    let store = match Store::create(&path, &work.label()) {
+        Err(ClientError::NotEmpty(_)) => unfinished(work)?,
+        made => made?,
+    };
+    if !store.index().vaults()?.is_empty() {
+        work.printer.say(format!("{} was a store without its descriptor; it is there again", path.display()));
+        let vault = Vault::open(&store, identities, None, &work.places.state)?;
+        return Ok((store, vault));
+    }
     let recovery = Identity::from_random(&random());
     let new = NewVault {
         domain: DomainRecord::of_profile(profile),

@@ -151,6 +151,10 @@ fn default_name(host: &str, paths: &[PathBuf]) -> Result<String> {
 /// The store and its vault; made on the first push if nothing else was named.
 fn open_or_create(work: &Workplace) -> Result<(Store, Vault)> {
     match work.open() {
+        Ok(store) if work.global.store.is_none() && store.index().vaults()?.is_empty() => {
+            drop(store);
+            super::init::create(work, Profile::Default)
+        }
         Ok(store) => {
             let mut vault = work.vault(&store)?;
             vault.ensure_device(&store, &host::host_name())?;

@@ -18,7 +18,7 @@ mod exclude;
 mod problem;
 mod scan;
 mod source;
-mod statcache;
+pub mod statcache;
 mod tree;
 mod upload;
 mod walk;
@@ -273,10 +273,10 @@ impl Run<'_> {
             drop((job_out, scanned_in));
             let built = self.build(&scanned_out, &token_in, writer, cache_path);
             drop(token_in);
-            if built.is_err() {
-                self.uploader.stop(ClientError::Interrupted);
-            }
-            built
+            built.map_err(|e| {
+                self.uploader.stop(e); // The first reason counts, and it is not always this one.
+                ClientError::Interrupted
+            })
         })
     }
 

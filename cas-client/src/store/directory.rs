@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 const DESCRIPTOR: &str = "cas-store";
 const FIRST_LINE: &str = "cas store";
 const VERSION: u32 = 1;
+const UNFINISHED: &str = "cas-store.new";
+/// What [`Directory::create`] leaves when it is interrupted.
+const PARTS: [&str; 4] = ["index", "node", "lock", UNFINISHED];
 
 /// A store's directory.
 pub(super) struct Directory(PathBuf);
@@ -20,27 +23,30 @@ impl Directory {
     pub fn create(root: &Path) -> Result<Self> {
         let made = Self(root.to_owned());
         make_dir(root)?;
-        let unfinished = root.join("lock").exists() && !root.join(DESCRIPTOR).exists();
-        let empty =
-            fs::read_dir(root).map_err(|e| ClientError::io(format!("read {}", root.display()), e))?.next().is_none();
-        if !empty && !unfinished {
+        if !made.holds_only(&PARTS)? || root.join(DESCRIPTOR).exists() {
             return Err(ClientError::NotEmpty(root.to_owned()));
         }
-        for part in [made.index(), made.node()] {
-            make_dir(&part)?;
-            let key = part.join("key");
-            if !key.exists() {
-                write_private(&key, &random::<32>())?;
+        made.ensure_keys()?;
+        sync_dir(root)?;
+        Ok(made)
+    }
+
+    fn holds_only(&self, names: &[&str]) -> Result<bool> {
+        let failed = |e| ClientError::io(format!("read {}", self.0.display()), e);
+        for entry in fs::read_dir(&self.0).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            if !names.iter().any(|known| name == *known) {
+                return Ok(false);
             }
         }
-        Ok(made)
+        Ok(true)
     }
 
     /// Writes the descriptor: from now on there is a store.
     pub fn seal(&self, id: [u8; 16]) -> Result<()> {
         let id = cas_core::id::DomainId(id);
         let text = format!("{FIRST_LINE}\nversion {VERSION}\nid {id}\n");
-        let unfinished = self.0.join("cas-store.new");
+        let unfinished = self.0.join(UNFINISHED);
         write_private(&unfinished, text.as_bytes())?;
         let path = self.0.join(DESCRIPTOR);
         fs::rename(&unfinished, &path).map_err(|e| ClientError::io(format!("rename {}", path.display()), e))?;
@@ -50,15 +56,30 @@ impl Directory {
     /// Finds the store in a directory and checks its version.
     pub fn open(root: &Path) -> Result<Self> {
         let path = root.join(DESCRIPTOR);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return Err(ClientError::NoStore(root.to_owned()));
             }
             Err(e) => return Err(ClientError::io(format!("read {}", path.display()), e)),
         };
-        check_version(&path, &text)?;
+        check_version(&path, &String::from_utf8_lossy(&bytes))?;
         Ok(Self(root.to_owned()))
+    }
+
+    /// The same where the descriptor may be damaged or lost but segments are there: a new one is written, and lost keys are made.
+    pub fn open_to_rebuild(root: &Path) -> Result<Self> {
+        match Self::open(root) {
+            Err(ClientError::Service(ServiceError::Damaged { .. }) | ClientError::NoStore(_))
+                if root.join("node/segments").is_dir() =>
+            {
+                Self(root.to_owned()).seal(random())?;
+            }
+            opened => drop(opened?),
+        }
+        let directory = Self(root.to_owned());
+        directory.ensure_keys()?;
+        Ok(directory)
     }
 
     /// The directory itself.
@@ -89,6 +110,22 @@ impl Directory {
     /// The seed of the node's key.
     pub fn node_seed(&self) -> Result<[u8; 32]> {
         read_seed(&self.node().join("key"))
+    }
+
+    /// Makes keys where they are lost or damaged. The index's comes back from an index that was set aside by a rebuild that did
+    /// not end, if there is one. The keys open nothing that a user stored.
+    pub fn ensure_keys(&self) -> Result<()> {
+        if is_lost(self.index_seed())? {
+            let aside = (0..).map(|n| self.0.join(format!("index.old{n}"))).take_while(|p| p.exists()).last();
+            let seed = aside.and_then(|aside| read_seed(&aside.join("key")).ok()).unwrap_or_else(random);
+            make_dir(&self.index())?;
+            write_private(&self.index().join("key"), &seed)?;
+        }
+        if is_lost(self.node_seed())? {
+            make_dir(&self.node())?;
+            write_private(&self.node().join("key"), &random::<32>())?;
+        }
+        Ok(())
     }
 
     /// Moves the index's directory aside and makes an empty one with the same key, or a new key if that is lost.
@@ -141,6 +178,16 @@ fn read_seed(path: &Path) -> Result<[u8; 32]> {
 fn make_dir(path: &Path) -> Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|e| ClientError::io(format!("create {}", path.display()), e))
+}
+
+/// Whether a key is not there or is none; any other failure to read it is an error.
+fn is_lost(seed: Result<[u8; 32]>) -> Result<bool> {
+    match seed {
+        Ok(_) => Ok(false),
+        Err(ClientError::Service(ServiceError::Damaged { .. })) => Ok(true),
+        Err(ClientError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(e),
+    }
 }
 
 /// Writes a new file that only its owner can read, durably.

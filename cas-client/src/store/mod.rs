@@ -8,6 +8,7 @@ pub(crate) mod directory;
 pub mod lock;
 
 use crate::error::{ClientError, Result};
+use cas_core::id::Kind;
 use cas_core::signing::SigningKey;
 use cas_net::{Index, Node, ServiceError};
 use directory::Directory;
@@ -50,6 +51,10 @@ impl Store {
         let directory = Directory::create(dir)?;
         let lock = Lock::take(&directory.lock(), label, Patience::None)?;
         let store = Self::join(&directory, lock, Mode::Create)?;
+        // What an interrupted creation leaves has keyrings at most. A new index beside more would take it for orphans.
+        if store.index.vaults()?.is_empty() && store.node.list(None, 64)?.iter().any(|b| b.kind != Kind::Keyring) {
+            return Err(ClientError::NotEmpty(dir.to_owned()));
+        }
         directory.seal(crate::entropy::random())?;
         Ok(store)
     }
@@ -63,7 +68,7 @@ impl Store {
 
     /// Makes the index anew from what the node holds. The old one is kept beside it.
     pub fn rebuild_index(dir: &Path, access: Access<'_>) -> Result<(Self, cas_index::Rebuilt)> {
-        let directory = Directory::open(dir)?;
+        let directory = Directory::open_to_rebuild(dir)?;
         let lock = Lock::take(&directory.lock(), &access.label, access.patience)?;
         let node = open_node(&directory, false)?;
         let aside = directory.set_index_aside()?;
