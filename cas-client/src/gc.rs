@@ -74,7 +74,10 @@ pub fn gc(store: &Store, options: GcOptions, step: &mut dyn FnMut(&GcReport), st
             break;
         }
     }
-    report.orphans = delete_orphans(store, stop)?;
+    // A rebuilt index that misses pages does not know their children: they only look like orphans.
+    if report.held != Some(GcHolder::NewEra) {
+        report.orphans = delete_orphans(store, stop)?;
+    }
     report.no_room = match node.compact(DEAD_SHARE) {
         Err(ServiceError::Full { .. }) => true,
         done => done.map(|_| false)?,
