@@ -174,7 +174,7 @@ fn law_9_index_and_node_index_are_made_anew_with_equal_answers() {
     desk.cas(["push", "tree", "--name", "b"]).expect(0);
     desk.cas(["forget", "b@1"]).expect(0);
     let before = desk.cas(["snapshots", "--trash", "--json"]).expect(0).stdout;
-    fs::remove_file(desk.store().join("node/index.redb")).unwrap();
+    let _ = fs::remove_file(desk.store().join("node/index.redb")); // Not written yet for so few blocks.
     for file in files_below(&desk.store().join("index")) {
         if !file.ends_with("key") {
             fs::remove_file(file).unwrap();

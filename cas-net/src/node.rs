@@ -42,23 +42,45 @@ pub struct StoredBlock {
 
 /// A receipt that will come once the group is durable. Dropping it does not undo the put.
 #[derive(Debug)]
-pub struct PendingReceipt(mpsc::Receiver<Result<Receipt>>);
+pub struct PendingReceipt {
+    answer: mpsc::Receiver<Result<Receipt>>,
+    hurry: Option<Hurry>,
+}
+
+struct Hurry(Box<dyn Fn() + Send>);
 
 impl PendingReceipt {
     /// A pair: what the caller waits on, and where the node sends the answer.
     pub fn new() -> (mpsc::SyncSender<Result<Receipt>>, Self) {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        (sender, Self(receiver))
+        let (sender, answer) = mpsc::sync_channel(1);
+        (sender, Self { answer, hurry: None })
+    }
+
+    /// Has the node told when somebody begins to wait, so that it does not wait for more to come.
+    pub fn hurried_by(self, hurry: impl Fn() + Send + 'static) -> Self {
+        Self { hurry: Some(Hurry(Box::new(hurry))), ..self }
     }
 
     /// Waits until the blocks would survive a power cut.
     pub fn wait(self) -> Result<Receipt> {
-        self.0.recv().unwrap_or_else(|_| Err(crate::ServiceError::Stopped("the node went away".into())))
+        if let Some(receipt) = self.poll() {
+            return receipt;
+        }
+        if let Some(Hurry(hurry)) = &self.hurry {
+            hurry();
+        }
+        self.answer.recv().unwrap_or_else(|_| Err(crate::ServiceError::Stopped("the node went away".into())))
     }
 
     /// The receipt if it is there already.
     pub fn poll(&self) -> Option<Result<Receipt>> {
-        self.0.try_recv().ok()
+        self.answer.try_recv().ok()
+    }
+}
+
+impl std::fmt::Debug for Hurry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hurry")
     }
 }
 

@@ -4,16 +4,34 @@
 //! never given out. The segments are the truth, `index.redb` is a cache of them. Bytes: FORMAT §8.
 //! Not here: which block goes where, who may write (grants are verified, not judged), the network.
 //!
-//! A put goes: `store` checks → `writer` appends the group, one write, one `fdatasync` → places → receipt.
+//! ```text
+//! put      store (verifies) → writer (one group: decide, write, sync) → state (findable) → receipt
+//! get      store → state (where) → files (reads, verifies)
+//! open     index (cache) → replay (the rest of the segments) → writer
+//! gc       writer (deletes) → compact (copies, removes)
+//! ```
 
 mod compact;
-pub mod inspect;
-mod places;
+mod files;
+mod group;
+mod index;
+mod options;
 mod record;
 mod replay;
+mod scrub;
 mod segment;
+mod shared;
+mod state;
 mod store;
+mod verify;
 mod writer;
 
-pub use record::{HEADER_LEN, Record, What};
-pub use store::{Options, Store};
+pub mod disk;
+pub mod inspect;
+
+pub use index::Region;
+pub use options::{
+    DEFAULT_FRESH, DEFAULT_GROUP_BYTES, DEFAULT_SEGMENT_BYTES, DEFAULT_SOFT_FREE, MAX_SEGMENT_BYTES, Options,
+};
+pub use record::{At, HEADER_LEN, Record, What};
+pub use store::{MAX_PUT_BYTES, Store};

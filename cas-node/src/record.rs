@@ -4,11 +4,14 @@
 
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, Sum};
 use cas_core::kdf;
+use cas_core::limits::MAX_FRAME;
 
 const MAGIC: &[u8; 4] = b"CASR";
 /// Bytes of a record before its body.
-pub const HEADER_LEN: usize = 108;
+pub const HEADER_LEN: usize = 4 + 4 + 1 + 1 + 2 + 4 + 4 + 8 + DomainId::LEN + BlockId::LEN + Sum::LEN;
 const CHECKED_FROM: usize = 8;
+
+const _: () = assert!(HEADER_LEN == 108);
 
 /// What a record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +21,21 @@ pub enum What {
     Block = 1,
     /// A block that is here already was put again: its put_epoch is at least this.
     Touch = 2,
-    /// A block is deleted.
+    /// A block record is dead: see [`Record::target`].
     Delete = 3,
     /// Deletes of a partition at or below this epoch are void.
     Floor = 4,
-    /// The node closed the segment cleanly here.
+    /// The node was closed cleanly here.
     End = 5,
+}
+
+/// The first byte of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct At {
+    /// The number of the segment.
+    pub segment: u32,
+    /// The offset in it, in bytes.
+    pub offset: u32,
 }
 
 /// The fixed part of a record.
@@ -53,25 +65,56 @@ impl Record {
         Self { what, kind: None, len: 0, group: 0, epoch, domain: DomainId::ZERO, id, sum: Sum::ZERO }
     }
 
+    /// That the block record at `target` is dead.
+    pub fn delete(id: BlockId, epoch: Epoch, target: At) -> Self {
+        let mut record = Self::note(What::Delete, id, epoch);
+        record.sum.0[..4].copy_from_slice(&target.segment.to_le_bytes());
+        record.sum.0[4..8].copy_from_slice(&target.offset.to_le_bytes());
+        record
+    }
+
+    /// That deletes of a partition at or below `epoch` are void.
+    pub fn floor(partition: u16, epoch: Epoch) -> Self {
+        let mut record = Self::note(What::Floor, BlockId::ZERO, epoch);
+        record.id.0[..2].copy_from_slice(&partition.to_be_bytes());
+        record
+    }
+
+    /// Of a delete: which block record is dead.
+    pub fn target(&self) -> Option<At> {
+        let u32_at = |at: usize| u32::from_le_bytes(self.sum.0[at..at + 4].try_into().expect("4 bytes"));
+        (self.what == What::Delete).then(|| At { segment: u32_at(0), offset: u32_at(4) })
+    }
+
+    /// Of a floor: the partition.
+    pub fn partition(&self) -> Option<u16> {
+        (self.what == What::Floor).then(|| u16::from_be_bytes([self.id.0[0], self.id.0[1]]))
+    }
+
     /// The bytes of header and body together.
     pub fn total_len(&self) -> u64 {
         HEADER_LEN as u64 + u64::from(self.len)
     }
 
+    /// The bytes of the header.
+    pub fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut out = [0; HEADER_LEN];
+        out[..4].copy_from_slice(MAGIC);
+        out[8..10].copy_from_slice(&[self.what as u8, self.kind.map_or(0, |k| k as u8)]);
+        out[12..16].copy_from_slice(&self.len.to_le_bytes());
+        out[16..20].copy_from_slice(&self.group.to_le_bytes());
+        out[20..28].copy_from_slice(&self.epoch.0.to_le_bytes());
+        out[28..44].copy_from_slice(self.domain.as_bytes());
+        out[44..76].copy_from_slice(self.id.as_bytes());
+        out[76..].copy_from_slice(self.sum.as_bytes());
+        let check = check_of(&out[CHECKED_FROM..]);
+        out[4..CHECKED_FROM].copy_from_slice(&check);
+        out
+    }
+
     /// Appends the header.
     pub fn put(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&[self.what as u8, self.kind.map_or(0, |k| k as u8), 0, 0]);
-        out.extend_from_slice(&self.len.to_le_bytes());
-        out.extend_from_slice(&self.group.to_le_bytes());
-        out.extend_from_slice(&self.epoch.0.to_le_bytes());
-        out.extend_from_slice(self.domain.as_bytes());
-        out.extend_from_slice(self.id.as_bytes());
-        out.extend_from_slice(self.sum.as_bytes());
-        let check = check_of(&out[start + CHECKED_FROM..]);
-        out[start + 4..start + CHECKED_FROM].copy_from_slice(&check);
+        out.extend_from_slice(&self.encode());
     }
 
     /// Reads a header; `None` if these bytes are not one.
@@ -90,9 +133,8 @@ impl Record {
             _ => return None,
         };
         let kind = Kind::from_byte(header[9]);
-        let is_block = what == What::Block;
-        let has_block_fields = !is_block && (header[9] != 0 || u32_at(12) != 0);
-        if is_block != kind.is_some() || has_block_fields || header[10..12] != [0; 2] {
+        let fits = if what == What::Block { kind.is_some() } else { header[9] == 0 && u32_at(12) == 0 };
+        if !fits || header[10..12] != [0; 2] || u32_at(12) as usize > MAX_FRAME {
             return None;
         }
         Some(Self {
@@ -103,8 +145,13 @@ impl Record {
             epoch: Epoch(u64::from_le_bytes(header[20..28].try_into().expect("8 bytes"))),
             domain: DomainId(header[28..44].try_into().expect("16 bytes")),
             id: BlockId(header[44..76].try_into().expect("32 bytes")),
-            sum: Sum(header[76..108].try_into().expect("32 bytes")),
+            sum: Sum(header[76..].try_into().expect("32 bytes")),
         })
+    }
+
+    /// Whether these bytes may be the beginning of a record: what a search looks for.
+    pub(crate) fn find_magic(bytes: &[u8]) -> Option<usize> {
+        bytes.windows(MAGIC.len()).position(|window| window == MAGIC)
     }
 }
 
@@ -116,42 +163,67 @@ fn check_of(checked: &[u8]) -> [u8; 4] {
 mod tests {
     use super::*;
 
-    fn record() -> Record {
+    fn block() -> Record {
         Record {
             what: What::Block,
             kind: Some(Kind::Page),
-            len: 5,
-            group: 7,
-            epoch: Epoch(9),
-            domain: DomainId([1; 16]),
-            id: BlockId([2; 32]),
-            sum: Sum([3; 32]),
+            len: 0x1234,
+            group: 3,
+            epoch: Epoch(0x0102_0304),
+            domain: DomainId([0xdd; 16]),
+            id: BlockId([0x1d; 32]),
+            sum: Sum([0x50; 32]),
         }
     }
 
     #[test]
-    fn a_record_is_pinned() {
-        let mut bytes = Vec::new();
-        record().put(&mut bytes);
-        assert_eq!(bytes.len(), HEADER_LEN);
-        assert_eq!(bytes[..4], *b"CASR");
-        assert_eq!(bytes[8..28], [1, 2, 0, 0, 5, 0, 0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!((bytes[28], bytes[43], bytes[44], bytes[75], bytes[76], bytes[107]), (1, 1, 2, 2, 3, 3));
-        assert_eq!(bytes[4..8], kdf::hash(&bytes[8..])[..4]);
-        assert_eq!(Record::parse(&bytes), Some(record()));
+    fn the_bytes_of_a_record_are_pinned() {
+        let mut golden = Vec::new();
+        golden.extend_from_slice(b"CASR");
+        golden.extend_from_slice(&[0; 4]); // check
+        golden.extend_from_slice(&[1, 2]); // block, page
+        golden.extend_from_slice(&[0; 2]);
+        golden.extend_from_slice(&[0x34, 0x12, 0, 0]); // len
+        golden.extend_from_slice(&[3, 0, 0, 0]); // group
+        golden.extend_from_slice(&[4, 3, 2, 1, 0, 0, 0, 0]); // epoch
+        golden.extend_from_slice(&[0xdd; 16]);
+        golden.extend_from_slice(&[0x1d; 32]);
+        golden.extend_from_slice(&[0x50; 32]);
+        let check = kdf::hash(&golden[8..]);
+        golden[4..8].copy_from_slice(&check[..4]);
+        assert_eq!(golden[4..8], [29, 132, 43, 96]);
+        assert_eq!(block().encode()[..], golden[..]);
     }
 
     #[test]
-    fn a_changed_or_cut_header_is_none() {
-        let mut bytes = Vec::new();
-        record().put(&mut bytes);
-        for at in 0..bytes.len() {
-            assert_eq!(Record::parse(&bytes[..at]), None, "cut at {at}");
-            for bit in 0..8 {
-                bytes[at] ^= 1 << bit;
-                assert_eq!(Record::parse(&bytes), None, "bit {bit} of byte {at}");
-                bytes[at] ^= 1 << bit;
-            }
+    fn every_record_goes_there_and_back() {
+        let target = At { segment: 5, offset: 0x1_0000 };
+        let delete = Record::delete(BlockId([9; 32]), Epoch(4), target);
+        assert_eq!(delete.target(), Some(target));
+        assert_eq!(Record::floor(0xabc, Epoch(4)).partition(), Some(0xabc));
+        let touch = Record::note(What::Touch, BlockId([8; 32]), Epoch(6));
+        let end = Record::note(What::End, BlockId::ZERO, Epoch::ZERO);
+        for record in [block(), delete, Record::floor(0xabc, Epoch(4)), touch, end] {
+            assert_eq!(Record::parse(&record.encode()), Some(record));
         }
+    }
+
+    #[test]
+    fn a_record_that_is_cut_or_changed_is_none() {
+        let bytes = block().encode();
+        for len in 0..HEADER_LEN {
+            assert_eq!(Record::parse(&bytes[..len]), None);
+        }
+        for at in 0..HEADER_LEN {
+            let mut bad = bytes;
+            bad[at] ^= 0x40;
+            assert_eq!(Record::parse(&bad), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_length_above_every_block_is_refused() {
+        let record = Record { len: MAX_FRAME as u32 + 1, ..block() };
+        assert_eq!(Record::parse(&record.encode()), None);
     }
 }

@@ -1,133 +1,53 @@
-//! The node's store: checks what comes in, finds what is asked for, leaves writing to the writer.
+//! The node's store: checks what comes in, finds what is asked for, leaves deciding and writing to the writer.
 
-use crate::places::{Place, Places};
-use crate::record::{HEADER_LEN, Record, What};
-use crate::replay::{self, Tail};
-use crate::segment;
-use crate::writer::{self, Append, Change, Limits, Order, Request, Writer};
-use cas_core::frame::Header;
-use cas_core::id::{BlockId, Epoch, PublicKey, Sum};
+use crate::disk::Disk;
+use crate::files::Files;
+use crate::group::Looked;
+use crate::index::{Place, Places, Position, Region};
+use crate::options::{MAX_SEGMENT_BYTES, Options};
+use crate::record::{HEADER_LEN, Record};
+use crate::replay::{self, Replayed};
+use crate::scrub;
+use crate::segment::{MAX_SEGMENT, SEGMENT_HEADER};
+use crate::shared::Shared;
+use crate::state::State;
+use crate::verify::verify;
+use crate::writer::{self, Answer, Limits, Order, Writer};
+use cas_core::id::{BlockId, DomainId, Epoch, PublicKey, Sum};
+use cas_core::limits::MAX_FRAME;
 use cas_core::signing::SigningKey;
 use cas_net::{
     Delete, Deleted, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Receipt, Received, Result, Scrubbed,
     ServiceError, StoredBlock,
 };
-use rustix::fs::{FlockOperation, flock, statvfs};
-use std::collections::HashMap;
+use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 use std::sync::mpsc::{Sender, channel, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// Bytes of bodies that may wait for the writer.
-const MAX_WAITING: usize = 32 << 20;
-/// Segment files kept open for reading.
-const OPEN_SEGMENTS: usize = 16;
+/// Bytes of one put, with [`HEADER_LEN`] for each block.
+pub const MAX_PUT_BYTES: usize = 128 << 20;
+/// Ids in one offer.
+const MAX_OFFER: usize = 1 << 20;
+/// Deletes written together.
+const DELETE_STEP: usize = 65_536;
 /// How often a read looks again because compaction moved the block meanwhile.
 const READ_ATTEMPTS: usize = 8;
 
-/// How a store is opened.
-#[derive(Debug, Clone)]
-pub struct Options {
-    seed: [u8; 32],
-    index: PublicKey,
-    /// Open without writing anything.
-    pub read_only: bool,
-    /// Bytes of a segment, about; at most 4 GiB less the longest record.
-    pub segment_bytes: u64,
-    /// Bytes written at once, about.
-    pub group_bytes: usize,
-    /// New blocks are refused when less than this is free on the disk, so that deleting and compacting go on. Bytes.
-    pub soft_free: u64,
-}
+const _: () = assert!(MAX_FRAME + HEADER_LEN <= MAX_PUT_BYTES);
+const _: () = assert!(MAX_OFFER * HEADER_LEN <= MAX_PUT_BYTES);
+const _: () = assert!(MAX_SEGMENT_BYTES + 4 * (MAX_PUT_BYTES as u64) < MAX_SEGMENT);
 
-impl Options {
-    /// Defaults, for a node with this key that obeys this index.
-    pub fn new(seed: [u8; 32], index: PublicKey) -> Self {
-        Self { seed, index, read_only: false, segment_bytes: 256 << 20, group_bytes: 8 << 20, soft_free: 16 << 20 }
-    }
-}
-
-/// Bytes of a segment that are no records and were written once: damaged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Region {
-    pub segment: u32,
-    pub from: u64,
-    pub to: u64,
-}
-
-/// What is known of the segments.
-pub struct State {
-    pub places: Places,
-    pub damaged: Vec<Region>,
-}
-
-impl State {
-    /// Makes what a durable record says findable.
-    pub fn apply(&mut self, id: BlockId, change: Change) -> Result<()> {
-        match change {
-            Change::At(place) => {
-                let before = self.places.get(&id)?.map_or(Epoch::ZERO, |p| p.put_epoch);
-                self.places.set(id, Some(Place { put_epoch: place.put_epoch.max(before), ..place }))
-            }
-            Change::Touched(epoch) => match self.places.get(&id)? {
-                Some(place) if place.put_epoch < epoch => {
-                    self.places.set(id, Some(Place { put_epoch: epoch, ..place }))
-                }
-                _ => Ok(()),
-            },
-            Change::Gone => self.places.set(id, None),
-            Change::Floor(epoch) => {
-                let floor = self.places.floors.entry(partition_of_floor(&id)).or_default();
-                *floor = (*floor).max(epoch);
-                Ok(())
-            }
-            Change::Nothing => Ok(()),
-        }
-    }
-}
-
-/// What writer and readers share of the disk.
-pub struct Disk {
-    pub segments: PathBuf,
-    pub waiting: Waiting,
-    pub poisoned: AtomicBool,
-}
-
-/// Bytes on their way to the writer, bounded.
-#[derive(Default)]
-pub struct Waiting {
-    bytes: Mutex<usize>,
-    fewer: Condvar,
-}
-
-impl Waiting {
-    fn take(&self, bytes: usize) {
-        let waiting = self.bytes.lock().expect("no thread panics with this lock");
-        let full = |waiting: &mut usize| *waiting > 0 && *waiting + bytes > MAX_WAITING;
-        let mut waiting = self.fewer.wait_while(waiting, full).expect("no thread panics with this lock");
-        *waiting += bytes;
-    }
-
-    /// Gives room back.
-    pub fn release(&self, bytes: usize) {
-        let mut waiting = self.bytes.lock().expect("no thread panics with this lock");
-        *waiting = waiting.saturating_sub(bytes);
-        self.fewer.notify_all();
-    }
-}
-
-/// A local store of blocks.
+/// A local store of blocks. Dropping it loses nothing, but only [`Node::close`] ends it cleanly.
 pub struct Store {
     key: Arc<SigningKey>,
     index: PublicKey,
     soft_free: u64,
-    disk: Arc<Disk>,
-    pub(crate) state: Arc<RwLock<State>>,
-    files: Mutex<HashMap<u32, Arc<File>>>,
+    pub(crate) shared: Arc<Shared>,
+    /// One compaction at a time.
+    pub(crate) compacting: Mutex<()>,
     trusted: Mutex<Option<Grant>>,
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
@@ -136,58 +56,59 @@ pub struct Store {
 
 impl Store {
     /// Opens the store in a directory; makes it if there is none.
+    ///
+    /// Errors: `Busy` if another process writes to it (or, for writing, has it open at all), `Version`, `Damaged` if a segment has
+    /// the name of another, `Io`. Damage inside of segments is no error: see [`Self::regions`].
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
+        let (disk, read_only) = (options.disk.clone(), options.read_only);
         let segments = dir.join("segments");
-        if !options.read_only {
-            std::fs::create_dir_all(&segments)
-                .map_err(|e| ServiceError::io(format!("create {}", segments.display()), e))?;
+        if !read_only {
+            disk.create_dir(&segments).map_err(|e| ServiceError::io(format!("create {}", segments.display()), e))?;
         }
-        let lock = if options.read_only { None } else { Some(lock(dir)?) };
-        let (places, position) = Places::open(&dir.join("index.redb"), options.read_only);
-        let mut state = State { places, damaged: Vec::new() };
-        let tail = replay::replay(&segments, position, &mut state, options.read_only)?;
-        let state = Arc::new(RwLock::new(state));
-        let disk = Arc::new(Disk { segments, waiting: Waiting::default(), poisoned: AtomicBool::new(false) });
+        let lock = lock(dir, read_only)?;
+        let files = Files::new(disk.clone(), segments);
+        let (state, replayed) = read_state(dir, &files, disk, read_only)?;
         let mut store = Self {
             key: Arc::new(SigningKey::from_seed(&options.seed)),
             index: options.index,
             soft_free: options.soft_free,
-            disk,
-            state,
-            files: Mutex::default(),
+            shared: Arc::new(Shared::new(files, state)),
+            compacting: Mutex::default(),
             trusted: Mutex::new(None),
             orders: None,
             thread: None,
             _lock: lock,
         };
-        if !options.read_only {
-            store.start_writer(tail, &options)?;
+        if !read_only {
+            store.start_writer(&replayed, &options)?;
+            store.bury(replayed)?;
         }
         Ok(store)
     }
 
-    fn start_writer(&mut self, tail: Option<Tail>, options: &Options) -> Result<()> {
-        let tail = match tail {
-            Some(tail) => tail,
+    fn start_writer(&mut self, replayed: &Replayed, options: &Options) -> Result<()> {
+        let shared = self.shared.clone();
+        let (position, file) = match replayed.position {
+            Some(position) => {
+                let path = shared.files.path(position.segment);
+                let file = shared.files.disk().open(&path);
+                (position, file.map_err(|e| ServiceError::io(format!("open {}", path.display()), e))?)
+            }
             None => {
-                writer::create(&self.disk.segments, 0)?;
-                Tail { segment: 0, len: segment::SEGMENT_HEADER, group: 0, replayed: 0, open_end: false }
+                let number = replayed.highest.map_or(0, |highest| highest + 1);
+                let file = writer::create(&shared, number)?;
+                shared.write().places.usage.entry(number).or_default().total = SEGMENT_HEADER;
+                (Position { segment: number, offset: SEGMENT_HEADER, group: 0, ended: false }, file)
             }
         };
-        let path = segment::path(&self.disk.segments, tail.segment);
-        let open = OpenOptions::new().read(true).append(true).open(&path);
-        let writer = Writer {
-            disk: self.disk.clone(),
-            state: self.state.clone(),
-            limits: Limits { group_bytes: options.group_bytes, segment_bytes: options.segment_bytes },
-            segment: tail.segment,
-            file: open.map_err(|e| ServiceError::io(format!("open {}", path.display()), e))?,
-            len: tail.len,
-            group: tail.group,
-            unsaved: tail.replayed,
-            open_end: tail.open_end,
-            poisoned: None,
+        let limits = Limits {
+            group_bytes: options.group_bytes.min(MAX_PUT_BYTES),
+            segment_bytes: options.segment_bytes.min(MAX_SEGMENT_BYTES),
+            fresh: options.fresh,
         };
+        let (key, unsaved, checkpoint_at) = (self.key.clone(), replayed.records, limits.fresh);
+        let saved = replayed.saved;
+        let writer = Writer { shared, key, limits, file, position, saved, unsaved, checkpoint_at };
         let (orders, received) = channel();
         let spawned = std::thread::Builder::new().name("node-writer".into()).spawn(move || writer.run(&received));
         self.thread = Some(spawned.map_err(|e| ServiceError::io("start the writer", e))?);
@@ -195,34 +116,54 @@ impl Store {
         Ok(())
     }
 
-    /// Makes deletes of a partition at or below `epoch` void, durably: what is listed afterwards counts.
-    pub fn set_floor(&self, partition: u16, epoch: Epoch) -> Result<()> {
-        let mut id = BlockId::ZERO;
-        id.0[..2].copy_from_slice(&partition.to_be_bytes());
-        self.append_and_wait(vec![Append::Note(What::Floor, id, epoch)])
-    }
-
-    pub(crate) fn order(&self, order: Order) -> Result<()> {
-        let orders = self.orders.as_ref().ok_or_else(|| ServiceError::Denied("the store is open read-only".into()))?;
-        orders.send(order).map_err(|_| ServiceError::Stopped("the writer ended".into()))
-    }
-
-    fn append(&self, appends: Vec<Append>, done: impl FnOnce(Result<()>) + Send + 'static) -> Result<()> {
-        if self.disk.poisoned.load(Ordering::Acquire) {
-            return Err(ServiceError::Stopped("an earlier sync of the disk failed".into()));
+    /// Says of dead records that they are dead, where a crash came before.
+    fn bury(&self, replayed: Replayed) -> Result<()> {
+        if replayed.dead.is_empty() {
+            return Ok(());
         }
-        self.disk.waiting.take(appends.iter().map(Append::len).sum());
-        self.order(Order::Append(Request { appends, done: Box::new(done) }))
+        let bury = |(id, at)| (Record::delete(id, Epoch::ZERO, at), at);
+        let notes = replayed.dead.into_iter().map(bury).collect();
+        self.ask(|answer| Order::Move { copies: Vec::new(), notes, answer })
     }
 
-    pub(crate) fn append_and_wait(&self, appends: Vec<Append>) -> Result<()> {
-        let (sender, receiver) = sync_channel(1);
-        self.append(appends, move |done| drop(sender.send(done)))?;
-        receiver.recv().unwrap_or_else(|_| Err(ServiceError::Stopped("the writer ended".into())))
+    /// Makes deletes of a partition at or below `epoch` void, durably: what is listed afterwards counts. DESIGN §7.1.
+    pub fn set_floor(&self, partition: u16, epoch: Epoch) -> Result<()> {
+        self.ask(|answer| Order::Floor { partition, epoch, answer })
     }
 
-    pub(crate) fn segments(&self) -> &Path {
-        &self.disk.segments
+    /// The floor of a partition.
+    pub fn floor(&self, partition: u16) -> Epoch {
+        self.shared.read().places.floors.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// Bytes of segments that are no records though they were written once: what stood there is not known. Blocks known to
+    /// have stood there are named by [`Node::scrub`]. Reads the headers of all segments.
+    pub fn regions(&self) -> Result<Vec<Region>> {
+        scrub::regions(self)
+    }
+
+    /// Asks the writer and waits for the answer.
+    pub(crate) fn ask<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T> {
+        let (answer, answered) = sync_channel(1);
+        self.order(order(answer))?;
+        answered.recv().unwrap_or_else(|_| Err(gone()))
+    }
+
+    fn order(&self, order: Order) -> Result<()> {
+        let orders = self.orders.as_ref().ok_or_else(|| ServiceError::Denied("the store is open read-only".into()))?;
+        self.shared.check()?;
+        self.shared.waiting.take(order.bytes());
+        orders.send(order).map_err(|_| gone())
+    }
+
+    /// Asks the writer for a receipt.
+    fn order_receipt(&self, order: impl FnOnce(Answer<Receipt>) -> Order) -> Result<PendingReceipt> {
+        let (answer, pending) = PendingReceipt::new();
+        self.order(order(answer))?;
+        let orders = self.orders.clone();
+        Ok(pending.hurried_by(move || {
+            let _ = orders.as_ref().map(|orders| orders.send(Order::Hurry));
+        }))
     }
 
     fn check_grant(&self, grant: &Grant) -> Result<()> {
@@ -237,82 +178,76 @@ impl Store {
     }
 
     fn check_space(&self) -> Result<()> {
-        let Ok(stat) = statvfs(&self.disk.segments) else { return Ok(()) };
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let folder = self.shared.files.folder();
+        let Ok(free) = self.shared.files.disk().free_bytes(folder) else { return Ok(()) };
+        let free = free.saturating_sub(self.shared.waiting.bytes() as u64);
         if free >= self.soft_free {
             return Ok(());
         }
         let detail = format!("{free} bytes are free, {} are kept for deleting and compacting", self.soft_free);
-        Err(ServiceError::Full { what: format!("the disk of {}", self.disk.segments.display()), detail })
+        Err(ServiceError::Full { what: format!("the disk of {}", folder.display()), detail })
     }
 
-    pub(crate) fn place(&self, id: &BlockId) -> Result<Option<Place>> {
-        self.state.read().expect("no thread panics with this lock").places.get(id)
+    fn places(&self, ids: impl Iterator<Item = BlockId>) -> Result<Vec<Option<Place>>> {
+        let state = self.shared.read();
+        ids.map(|id| state.places.get(&id)).collect()
     }
 
-    /// An open segment file; at most a few stay open.
-    pub(crate) fn file(&self, number: u32) -> std::io::Result<Arc<File>> {
-        let mut files = self.files.lock().expect("no thread panics with this lock");
-        if let Some(file) = files.get(&number) {
-            return Ok(file.clone());
-        }
-        let file = Arc::new(File::open(segment::path(&self.disk.segments, number))?);
-        if files.len() >= OPEN_SEGMENTS
-            && let Some(other) = files.keys().next().copied()
-        {
-            files.remove(&other);
-        }
-        files.insert(number, file.clone());
-        Ok(file)
+    /// What a receipt can say of a block that lies here; nothing if its bytes are known to be wrong.
+    fn look(&self, id: &BlockId, place: &Place) -> Looked {
+        let is_damaged = self.shared.read().is_damaged(id, place.at);
+        let received = if is_damaged { None } else { self.shared.files.received(id, place).ok() };
+        Looked { at: place.at, good: received }
     }
 
-    pub(crate) fn forget_file(&self, number: u32) {
-        self.files.lock().expect("no thread panics with this lock").remove(&number);
-    }
-
-    /// Reads a record and its body, and verifies both.
-    pub(crate) fn read(&self, id: &BlockId, place: &Place) -> Result<(Record, Vec<u8>)> {
-        let path = || segment::path(&self.disk.segments, place.segment);
-        let damaged = |detail: String| ServiceError::Damaged {
-            what: format!("block {id}"),
-            detail: format!("segment {}, byte {}: {detail}", path().display(), place.offset),
+    /// The same under a grant to replace: bytes are kept only if they verify and are the same as the new ones. The index gives
+    /// such a grant when a block was found bad, be it that its bytes rotted or that they are well kept rubbish.
+    fn look_to_replace(&self, block: &PutBlock, place: &Place) -> Looked {
+        let good = self.shared.files.read(&block.id, place).ok().filter(|(record, _)| record.sum == block.sum);
+        let received = |(record, _): (Record, Vec<u8>)| Received {
+            id: block.id,
+            kind: place.kind,
+            sum: record.sum,
+            len: record.len,
         };
-        let file = self.file(place.segment).map_err(|e| damaged(e.to_string()))?;
-        let mut bytes = vec![0; HEADER_LEN + place.len as usize];
-        file.read_exact_at(&mut bytes, place.offset.into()).map_err(|e| damaged(e.to_string()))?;
-        let record = Record::parse(&bytes).filter(|r| r.id == *id && r.what == What::Block && r.len == place.len);
-        let record = record.ok_or_else(|| damaged("its record header is not there".to_owned()))?;
-        bytes.drain(..HEADER_LEN);
-        let found = Sum::of(&bytes);
-        if found != record.sum {
-            return Err(damaged(format!("its bytes hash to {found}, expected {}", record.sum)));
+        Looked { at: place.at, good: good.map(received) }
+    }
+
+    fn not_here(&self, id: &BlockId) -> ServiceError {
+        match self.shared.read().damaged.get(id) {
+            Some(damaged) => ServiceError::Damaged { what: format!("block {id}"), detail: damaged.why.clone() },
+            None => ServiceError::NotFound { what: "block", name: id.to_string() },
         }
-        Ok((record, bytes))
     }
 
-    /// The header of a stored block, without its body.
-    fn header(&self, id: &BlockId, place: &Place) -> Result<Record> {
-        let damaged = |detail: String| ServiceError::Damaged { what: format!("block {id}"), detail };
-        let file = self.file(place.segment).map_err(|e| damaged(e.to_string()))?;
-        let mut bytes = [0; HEADER_LEN];
-        file.read_exact_at(&mut bytes, place.offset.into()).map_err(|e| damaged(e.to_string()))?;
-        let record = Record::parse(&bytes).filter(|r| r.id == *id);
-        record.ok_or_else(|| damaged(format!("segment {}, byte {}: no record", place.segment, place.offset)))
-    }
-
-    /// What a receipt says of a block that is here; nothing if its record cannot be read.
-    fn received(&self, id: &BlockId, place: &Place) -> Option<Received> {
-        self.header(id, place).ok().map(|r| Received { id: *id, kind: place.kind, sum: r.sum, len: r.len })
-    }
-
-    fn receipt_when_done(
-        &self,
-        epoch: Epoch,
-        blocks: Vec<Received>,
-        answer: std::sync::mpsc::SyncSender<Result<Receipt>>,
-    ) -> impl FnOnce(Result<()>) + Send + 'static {
-        let key = self.key.clone();
-        move |done| drop(answer.send(done.map(|()| Receipt::sign(&key, epoch, blocks))))
+    fn list_with_headers(&self, listed: Vec<(BlockId, Place)>) -> Vec<StoredBlock> {
+        let mut order: Vec<usize> = (0..listed.len()).collect();
+        order.sort_unstable_by_key(|i| listed[*i].1.at);
+        // A record that cannot be read any more is listed with an empty sum: whoever compares sees that it is damaged.
+        let unread = |(id, place): &(BlockId, Place)| StoredBlock {
+            id: *id,
+            domain: DomainId::ZERO,
+            kind: place.kind,
+            sum: Sum::ZERO,
+            len: place.len,
+            put_epoch: place.put_epoch,
+        };
+        let mut stored: Vec<StoredBlock> = listed.iter().map(unread).collect();
+        for i in order {
+            let (id, mut place) = listed[i];
+            let mut header = self.shared.files.header(&id, &place);
+            if header.is_err()
+                && let Ok(Some(now)) = self.shared.read().places.get(&id)
+                && now.at != place.at
+            {
+                place = now;
+                header = self.shared.files.header(&id, &place);
+            }
+            if let Ok(header) = header {
+                (stored[i].domain, stored[i].sum) = (header.domain, header.sum);
+            }
+        }
+        stored
     }
 }
 
@@ -323,145 +258,101 @@ impl Node for Store {
 
     fn offer(&self, grant: &Grant, ids: &[BlockId]) -> Result<(Vec<bool>, PendingReceipt)> {
         self.check_grant(grant)?;
-        let places = self.state.read().expect("no thread panics with this lock").places.get_all(ids)?;
-        let (answer, pending) = PendingReceipt::new();
+        if ids.len() > MAX_OFFER {
+            return Err(ServiceError::Denied(format!("{} blocks are offered, {MAX_OFFER} may be at once", ids.len())));
+        }
+        let places = self.places(ids.iter().copied())?;
+        // What shall be replaced is wanted: only with the new bytes at hand can be told whether it must be.
+        let here = ids.iter().zip(&places).enumerate().filter(|_| !grant.replace);
+        let looked = here.filter_map(|(i, (id, place))| Some((i, *id, self.look(id, place.as_ref()?))));
+        let held: Vec<(usize, BlockId, Looked)> = looked.filter(|(_, _, looked)| looked.good.is_some()).collect();
         let mut wanted = vec![true; ids.len()];
-        let (mut touches, mut held) = (Vec::new(), Vec::new());
-        for ((id, place), wanted) in ids.iter().zip(places).zip(&mut wanted) {
-            let Some(place) = place else { continue };
-            let good = if grant.replace { self.read(id, &place).is_ok() } else { true };
-            if let Some(received) = self.received(id, &place).filter(|_| good) {
-                *wanted = false;
-                held.push(received);
-                if place.put_epoch < grant.epoch {
-                    touches.push(Append::Note(What::Touch, *id, grant.epoch));
-                }
-            }
+        if held.is_empty() {
+            let (answer, pending) = PendingReceipt::new();
+            let _ = answer.send(Ok(Receipt::sign(&self.key, grant.epoch, Vec::new())));
+            return Ok((wanted, pending));
         }
-        let done = self.receipt_when_done(grant.epoch, held, answer);
-        if touches.is_empty() {
-            done(Ok(()));
-        } else {
-            self.append(touches, done)?;
-        }
+        let (here, told) = sync_channel(1);
+        let asked = held.iter().map(|(_, id, looked)| (*id, *looked)).collect();
+        let pending = self.order_receipt(|answer| Order::Offer { epoch: grant.epoch, held: asked, here, answer })?;
+        // A refusal comes with the receipt: until then everything is wanted.
+        let told = told.recv().unwrap_or_default();
+        held.iter().zip(told).for_each(|((i, ..), is_here)| wanted[*i] = !is_here);
         Ok((wanted, pending))
     }
 
     fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt> {
         self.check_grant(grant)?;
-        // Removals and keyrings are small, and forgetting must work on a full disk.
-        if blocks.iter().any(|block| block.kind.is_sealed()) {
+        let bytes: usize = blocks.iter().map(|block| block.bytes.len() + HEADER_LEN).sum();
+        if bytes > MAX_PUT_BYTES {
+            return Err(ServiceError::Denied(format!("{bytes} bytes are put, {MAX_PUT_BYTES} may be at once")));
+        }
+        blocks.iter().try_for_each(verify)?;
+        let places = self.places(blocks.iter().map(|block| block.id))?;
+        let look = |(block, place): (PutBlock, Option<Place>)| {
+            let looked = place.map(|place| match grant.replace {
+                true => self.look_to_replace(&block, &place),
+                false => self.look(&block.id, &place),
+            });
+            (block, looked)
+        };
+        let blocks: Vec<_> = blocks.into_iter().zip(places).map(look).collect();
+        // Objects are small, and forgetting, which writes one, must work on a full disk.
+        let is_new = |looked: &Option<Looked>| looked.is_none_or(|looked| looked.good.is_none());
+        if blocks.iter().any(|(block, looked)| block.kind.is_sealed() && is_new(looked)) {
             self.check_space()?;
         }
-        blocks.iter().try_for_each(check_block)?;
-        let ids: Vec<BlockId> = blocks.iter().map(|b| b.id).collect();
-        let places = self.state.read().expect("no thread panics with this lock").places.get_all(&ids)?;
-        let (answer, pending) = PendingReceipt::new();
-        let mut appends = Vec::with_capacity(blocks.len());
-        let mut received = Vec::with_capacity(blocks.len());
-        for (block, place) in blocks.into_iter().zip(places) {
-            let held = place.filter(|p| !grant.replace || self.read(&block.id, p).is_ok());
-            match held.and_then(|place| self.received(&block.id, &place)) {
-                Some(own) => {
-                    received.push(own);
-                    appends.push(Append::Note(What::Touch, block.id, grant.epoch));
-                }
-                None => {
-                    received.push(Received {
-                        id: block.id,
-                        kind: block.kind,
-                        sum: block.sum,
-                        len: block.bytes.len() as u32,
-                    });
-                    appends.push(Append::Block(block, grant.epoch));
-                }
-            }
-        }
-        self.append(appends, self.receipt_when_done(grant.epoch, received, answer))?;
-        Ok(pending)
+        self.order_receipt(|answer| Order::Put { epoch: grant.epoch, blocks, answer })
     }
 
     fn get(&self, id: &BlockId) -> Result<Vec<u8>> {
-        let mut before = None;
+        let mut place = self.shared.read().places.get(id)?.ok_or_else(|| self.not_here(id))?;
         for _ in 0..READ_ATTEMPTS {
-            let place = self.place(id)?;
-            let place = place.ok_or_else(|| ServiceError::NotFound { what: "block", name: id.to_string() })?;
-            match self.read(id, &place) {
+            let error = match self.shared.files.read(id, &place) {
                 Ok((_, bytes)) => return Ok(bytes),
-                // Moved by compaction between looking and reading?
-                Err(_) if before != Some(place) => before = Some(place),
-                Err(e) => return Err(e),
+                Err(e) => e,
+            };
+            // Moved by compaction between looking and reading?
+            let now = self.shared.read().places.get(id)?.ok_or_else(|| self.not_here(id))?;
+            if now.at == place.at {
+                if let ServiceError::Damaged { detail, .. } = &error {
+                    self.shared.write().mark_damaged(*id, place.at, detail.clone());
+                }
+                return Err(error);
             }
+            place = now;
         }
         Err(ServiceError::Busy(format!("block {id} is being moved")))
     }
 
     fn locality(&self, ids: &[BlockId]) -> Result<Vec<Option<u64>>> {
-        let places = self.state.read().expect("no thread panics with this lock").places.get_all(ids)?;
-        Ok(places.into_iter().map(|p| p.map(|p| u64::from(p.segment) << 32 | u64::from(p.offset))).collect())
+        let number = |place: Place| u64::from(place.at.segment) << 32 | u64::from(place.at.offset);
+        Ok(self.places(ids.iter().copied())?.into_iter().map(|place| place.map(number)).collect())
     }
 
     fn delete(&self, deletes: &[Delete]) -> Result<Vec<Deleted>> {
         let mut answers = Vec::with_capacity(deletes.len());
-        let mut appends = Vec::new();
-        {
-            let state = self.state.read().expect("no thread panics with this lock");
-            let ids: Vec<BlockId> = deletes.iter().map(|d| d.id).collect();
-            for (delete, place) in deletes.iter().zip(state.places.get_all(&ids)?) {
-                let floor = state.places.floors.get(&delete.id.partition()).copied().unwrap_or_default();
-                let answer = match place {
-                    None => Deleted::Gone,
-                    Some(place) if place.put_epoch < delete.epoch && floor < delete.epoch => {
-                        appends.push(Append::Note(What::Delete, delete.id, delete.epoch));
-                        Deleted::Gone
-                    }
-                    Some(_) => Deleted::Kept,
-                };
-                answers.push(answer);
-            }
+        for step in deletes.chunks(DELETE_STEP) {
+            answers.extend(self.ask(|answer| Order::Delete { deletes: step.to_vec(), answer })?);
         }
-        if !appends.is_empty() {
-            self.append_and_wait(appends)?;
+        let mut state = self.shared.write();
+        if !state.damaged.is_empty() {
+            for delete in deletes {
+                if state.places.get(&delete.id)?.is_none() {
+                    state.damaged.remove(&delete.id);
+                }
+            }
         }
         Ok(answers)
     }
 
     fn list(&self, after: Option<BlockId>, limit: usize) -> Result<Vec<StoredBlock>> {
-        let listed = self.state.read().expect("no thread panics with this lock").places.list(after, limit)?;
-        let stored = |(id, place): (BlockId, Place)| {
-            // A record that cannot be read any more is listed with an empty sum: whoever compares sees that it is damaged.
-            let header = self.header(&id, &place).ok();
-            StoredBlock {
-                id,
-                domain: header.map_or(cas_core::id::DomainId::ZERO, |h| h.domain),
-                kind: place.kind,
-                sum: header.map_or(Sum::ZERO, |h| h.sum),
-                len: place.len,
-                put_epoch: place.put_epoch,
-            }
-        };
-        Ok(listed.into_iter().map(stored).collect())
+        let listed = self.shared.read().places.list(after, limit)?;
+        Ok(self.list_with_headers(listed))
     }
 
     fn scrub(&self, after: Option<BlockId>, byte_limit: u64) -> Result<Scrubbed> {
-        let mut scrubbed = Scrubbed { next: after, ..Scrubbed::default() };
-        while scrubbed.bytes < byte_limit {
-            let listed =
-                self.state.read().expect("no thread panics with this lock").places.list(scrubbed.next, 1024)?;
-            if listed.is_empty() {
-                scrubbed.next = None;
-                return Ok(scrubbed);
-            }
-            for (id, place) in listed {
-                scrubbed.blocks += 1;
-                scrubbed.bytes += u64::from(place.len);
-                scrubbed.next = Some(id);
-                if let Err(e @ ServiceError::Damaged { .. }) = self.get(&id) {
-                    scrubbed.damaged.push((id, e.to_string()));
-                }
-            }
-        }
-        Ok(scrubbed)
+        scrub::scrub(self, after, byte_limit)
     }
 
     fn compact(&self, dead_share: f64) -> Result<u64> {
@@ -469,7 +360,7 @@ impl Node for Store {
     }
 
     fn stats(&self) -> Result<NodeStats> {
-        let state = self.state.read().expect("no thread panics with this lock");
+        let state = self.shared.read();
         let live: u64 = state.places.usage.values().map(|u| u.live).sum();
         let total: u64 = state.places.usage.values().map(|u| u.total).sum();
         Ok(NodeStats {
@@ -482,12 +373,7 @@ impl Node for Store {
     }
 
     fn close(&self) -> Result<()> {
-        if self.orders.is_none() {
-            return Ok(());
-        }
-        let (sender, receiver) = sync_channel(1);
-        self.order(Order::Close(sender))?;
-        receiver.recv().unwrap_or_else(|_| Err(ServiceError::Stopped("the writer ended".into())))
+        if self.orders.is_none() { Ok(()) } else { self.ask(|answer| Order::Close { answer }) }
     }
 }
 
@@ -500,39 +386,43 @@ impl Drop for Store {
     }
 }
 
-/// Whether the bytes are what their name says.
-fn check_block(block: &PutBlock) -> Result<()> {
-    let denied = |why: &str| Err(ServiceError::Denied(format!("block {}: {why}", block.id)));
-    if block.bytes.len() > cas_core::limits::MAX_FRAME {
-        return denied("it is longer than any block");
-    }
-    if Sum::of(&block.bytes) != block.sum {
-        return denied("its bytes are not those of its sum");
-    }
-    if !block.kind.is_sealed() {
-        let named = BlockId::of_object(block.kind, &block.bytes) == block.id;
-        return if named { Ok(()) } else { denied("its bytes are not those of its name") };
-    }
-    match Header::parse(&block.bytes) {
-        Ok((header, _)) if header.id() != block.id => denied("its header is that of another block"),
-        Ok((header, _)) if header.kind != block.kind || header.domain != block.domain => {
-            denied("its header is of another kind or domain")
+/// The state as the cache and the segments say; from the segments alone if the cache does not fit them.
+fn read_state(dir: &Path, files: &Files, disk: Arc<dyn Disk>, read_only: bool) -> Result<(State, Replayed)> {
+    let (places, known) = Places::open(dir, disk, read_only);
+    let mut state = State { places, damaged: Default::default() };
+    match replay::replay(files, known, &mut state, read_only) {
+        Err(ServiceError::Damaged { what, detail }) if known.is_some() => {
+            tracing::warn!("the node's index is made anew: {what}: {detail}");
+            state.places.clear(read_only);
+            state.damaged.clear();
+            let replayed = replay::replay(files, None, &mut state, read_only)?;
+            Ok((state, replayed))
         }
-        Ok(_) => Ok(()),
-        Err(e) => denied(&e.to_string()),
+        replayed => replayed.map(|replayed| (state, replayed)),
     }
 }
 
-fn partition_of_floor(id: &BlockId) -> u16 {
-    u16::from_be_bytes([id.0[0], id.0[1]])
-}
-
-fn lock(dir: &Path) -> Result<File> {
+/// Locks the directory: for one that writes, or for many that read.
+fn lock(dir: &Path, read_only: bool) -> Result<Option<File>> {
     let path = dir.join("lock");
-    let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = opened.map_err(|e| ServiceError::io(format!("open {}", path.display()), e))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(_) => Err(ServiceError::Busy(format!("{} is open in another process", dir.display()))),
+    let opened = match read_only {
+        true => OpenOptions::new().read(true).open(&path),
+        false => OpenOptions::new().write(true).create(true).truncate(false).open(&path),
+    };
+    let file = match opened {
+        Ok(file) => file,
+        // A copy of a store that was never locked there.
+        Err(e) if read_only && e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(ServiceError::io(format!("open {}", path.display()), e)),
+    };
+    let how = if read_only { FlockOperation::NonBlockingLockShared } else { FlockOperation::NonBlockingLockExclusive };
+    match flock(&file, how) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ServiceError::Busy(format!("{} is open elsewhere", dir.display()))),
+        Err(e) => Err(ServiceError::io(format!("lock {}", path.display()), e.into())),
     }
+}
+
+fn gone() -> ServiceError {
+    ServiceError::Stopped("the writer ended".into())
 }

@@ -1,337 +1,388 @@
-//! The one thread that writes. Durable first, findable second, acknowledged third.
+//! The one thread that writes. Durable first, findable second, acknowledged third: [`Writer::commit`].
 //!
-//! What waits while a group is being written and synced becomes the next group, up to [`Limits::group_bytes`]: nobody waits
-//! for a timer. A failed `fdatasync` poisons the disk: nothing is acknowledged any more until a restart has
-//! read the segments again. A failed write is cut off again, and what was in it is refused.
+//! What waits becomes one group: one write, one sync. A group is begun when [`Limits::group_bytes`] are there, when [`LINGER`]
+//! has passed since its first body came, or as soon as somebody waits for an answer. A failed sync stops the node
+//! for good: what the disk holds is known again only after a restart. A failed write is cut off again, and what was in it is
+//! refused.
 
-use crate::places::{MAX_FRESH, Place, Position};
-use crate::record::{HEADER_LEN, Record, What};
-use crate::segment;
-use crate::store::{Disk, State};
-use cas_core::id::{BlockId, Epoch, Kind};
-use cas_net::{PutBlock, Result, ServiceError};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::sync::atomic::Ordering;
+use crate::disk::DiskFile;
+use crate::group::{Copied, Group, Looked};
+use crate::index::Position;
+use crate::record::{At, HEADER_LEN, Record};
+use crate::segment::{self, SEGMENT_HEADER};
+use crate::shared::Shared;
+use cas_core::id::{BlockId, Epoch};
+use cas_core::signing::SigningKey;
+use cas_net::{Delete, Deleted, PutBlock, Receipt, Received, Result, ServiceError};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
 
-/// Bounds of a group and of a segment.
+/// How long a body waits for others, at most.
+const LINGER: Duration = Duration::from_millis(5);
+/// Records that a start may have to read again rather than pay for a checkpoint at close.
+const REPLAY_RECORDS: u64 = 4096;
+
+/// Bounds of a group, of a segment and of memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes written at once, about.
     pub group_bytes: usize,
     /// Bytes of a segment, about.
     pub segment_bytes: u64,
+    /// Changes kept in memory before they go to the cache.
+    pub fresh: usize,
 }
 
-/// Something to append.
-pub enum Append {
-    /// A block that is not here, or replaces bad bytes.
-    Block(PutBlock, Epoch),
-    /// A block copied by compaction, if it still lies where it was read.
-    Copy {
-        /// The record as it was read, with its newest put_epoch.
-        record: Record,
-        /// Its body.
-        body: Vec<u8>,
-        /// Where it lay.
-        from: Place,
-    },
-    /// A touch, delete or floor.
-    Note(What, BlockId, Epoch),
-}
+/// Where an answer goes.
+pub type Answer<T> = SyncSender<Result<T>>;
 
-/// A request: what to append, and whom to tell when it is durable and findable.
-pub struct Request {
-    pub appends: Vec<Append>,
-    pub done: Box<dyn FnOnce(Result<()>) + Send>,
-}
-
-/// What the thread is told.
+/// What the writer is asked.
 pub enum Order {
-    Append(Request),
-    /// Begin a new segment; answers its number.
-    Rotate(SyncSender<Result<u32>>),
-    /// Checkpoint if it is worth it, and mark a clean end.
-    Close(SyncSender<Result<()>>),
+    /// Keep blocks; each with what the caller found of it.
+    Put { epoch: Epoch, blocks: Vec<(PutBlock, Option<Looked>)>, answer: Answer<Receipt> },
+    /// Touch blocks, as far as they are here: `here` is told before the sync, `answer` after it.
+    Offer { epoch: Epoch, held: Vec<(BlockId, Looked)>, here: SyncSender<Vec<bool>>, answer: Answer<Receipt> },
+    /// Delete blocks.
+    Delete { deletes: Vec<Delete>, answer: Answer<Vec<Deleted>> },
+    /// Set a floor.
+    Floor { partition: u16, epoch: Epoch, answer: Answer<()> },
+    /// Append what compaction took out of a segment.
+    Move { copies: Vec<Copied>, notes: Vec<(Record, At)>, answer: Answer<()> },
+    /// Get ready for emptying these segments.
+    StartCompaction { emptying: Vec<u32>, answer: Answer<Start> },
+    /// Make the cache durable if that is worth it, and mark a clean end.
+    Close { answer: Answer<()> },
+    /// Somebody waits for an answer: do not linger.
+    Hurry,
 }
 
-pub struct Writer {
-    pub disk: Arc<Disk>,
-    pub state: Arc<RwLock<State>>,
-    pub limits: Limits,
-    pub segment: u32,
-    pub file: File,
-    pub len: u64,
-    pub group: u32,
-    /// Records since the last checkpoint.
-    pub unsaved: u64,
-    /// Whether anything was appended since the last end mark.
-    pub open_end: bool,
-    pub poisoned: Option<String>,
+/// Where compaction starts from.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    /// The segment that is being written: none of those to empty.
+    pub active: u32,
+    /// The first record that the cache on the disk does not know; nothing if there is no cache.
+    pub saved: Option<At>,
 }
 
-/// Records that a start may have to read again rather than pay for a checkpoint at close.
-const REPLAY_RECORDS: u64 = 4096;
-
-impl Writer {
-    /// Serves until the channel closes.
-    pub fn run(mut self, orders: &Receiver<Order>) {
-        let mut next = orders.recv().ok();
-        while let Some(order) = next.take() {
-            match order {
-                Order::Append(first) => next = self.group(first, orders),
-                Order::Rotate(answer) => {
-                    let rotated = self.rotate().map(|()| self.segment);
-                    let _ = answer.send(rotated);
-                }
-                Order::Close(answer) => {
-                    let _ = answer.send(self.close());
-                }
-            }
-            if next.is_none() {
-                next = orders.recv().ok();
-            }
+impl Order {
+    /// Bytes that will be written for it, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Put { blocks, .. } => blocks.iter().map(|(block, _)| block.bytes.len()).sum(),
+            Self::Move { copies, .. } => copies.iter().map(|copied| copied.body.len()).sum(),
+            Self::Offer { held, .. } => held.len() * HEADER_LEN,
+            Self::Delete { deletes, .. } => deletes.len() * HEADER_LEN,
+            _ => 0,
         }
     }
 
-    /// Writes one group of `first` and what waits behind it. Answers an order that does not fit in.
-    fn group(&mut self, first: Request, orders: &Receiver<Order>) -> Option<Order> {
-        let mut requests = vec![first];
-        let mut bytes: usize = requests[0].appends.iter().map(Append::len).sum();
-        let mut left = None;
-        while bytes < self.limits.group_bytes {
-            match orders.try_recv() {
-                Ok(Order::Append(request)) => {
-                    bytes += request.appends.iter().map(Append::len).sum::<usize>();
-                    requests.push(request);
+    /// Whether it can wait for others.
+    fn lingers(&self) -> bool {
+        matches!(self, Self::Put { .. })
+    }
+}
+
+/// The writer.
+pub struct Writer {
+    pub shared: Arc<Shared>,
+    pub key: Arc<SigningKey>,
+    pub limits: Limits,
+    pub file: Arc<dyn DiskFile>,
+    pub position: Position,
+    /// The first record that the cache on the disk does not know; nothing if there is no cache.
+    pub saved: Option<At>,
+    /// Records since the last checkpoint.
+    pub unsaved: u64,
+    /// Changes in memory at which the next checkpoint is tried.
+    pub checkpoint_at: usize,
+}
+
+impl Writer {
+    /// Serves until nobody can ask any more.
+    pub fn run(mut self, orders: &Receiver<Order>) {
+        let _guard = Closing(self.shared.clone());
+        let mut next = orders.recv().ok();
+        while let Some(order) = next.take() {
+            match order {
+                Order::Hurry => {}
+                Order::StartCompaction { emptying, answer } => {
+                    let _ = answer.send(self.start_compaction(&emptying));
                 }
-                Ok(other) => {
-                    left = Some(other);
-                    break;
+                Order::Close { answer } => {
+                    let _ = answer.send(self.close());
+                }
+                first => next = self.serve(first, orders),
+            }
+            next = next.or_else(|| orders.recv().ok());
+        }
+    }
+
+    /// Writes one group of `first` and what comes behind it. Answers an order that does not belong into it.
+    fn serve(&mut self, first: Order, orders: &Receiver<Order>) -> Option<Order> {
+        let began = Instant::now();
+        let mut linger = first.lingers();
+        let mut bytes = first.bytes();
+        let (mut group, mut left) = (vec![first], None);
+        while bytes < self.limits.group_bytes && left.is_none() {
+            let patience = if linger { LINGER.saturating_sub(began.elapsed()) } else { Duration::ZERO };
+            match orders.recv_timeout(patience) {
+                Ok(Order::Hurry) => linger = false,
+                Ok(order @ (Order::StartCompaction { .. } | Order::Close { .. })) => left = Some(order),
+                Ok(order) => {
+                    linger &= order.lingers();
+                    bytes += order.bytes();
+                    group.push(order);
                 }
                 Err(_) => break,
             }
         }
-        let written = self.write(&requests);
-        self.disk.waiting.release(bytes);
-        match written {
-            Ok(()) => requests.into_iter().for_each(|r| (r.done)(Ok(()))),
-            Err(e) => {
-                let mut e = Some(e);
-                for request in requests {
-                    let error = e.take().unwrap_or_else(|| self.refusal());
-                    (request.done)(Err(error));
-                }
-            }
-        }
+        self.commit(group);
+        self.shared.waiting.release(bytes);
         left
     }
 
-    fn refusal(&self) -> ServiceError {
-        match &self.poisoned {
-            Some(why) => ServiceError::Stopped(why.clone()),
-            None => {
-                ServiceError::Full { what: "the disk of the node".into(), detail: "the group was not written".into() }
+    /// Durable first, findable second, acknowledged third.
+    fn commit(&mut self, orders: Vec<Order>) {
+        if let Err(e) = self.shared.check().and_then(|()| self.make_room()) {
+            let mut refuse = refusals(e);
+            orders.into_iter().for_each(|order| order.refuse(refuse()));
+            return;
+        }
+        let shared = self.shared.clone();
+        let mut group = Group::new(&shared, self.position.at(), self.position.group);
+        let decided: Vec<Decided> = orders.into_iter().map(|order| order.decide(&mut group)).collect();
+        match self.append(&group) {
+            Ok(()) => decided.into_iter().for_each(|decided| decided.acknowledge(&self.key)),
+            Err(e) => {
+                let mut refuse = refusals(e);
+                decided.into_iter().for_each(|decided| decided.refuse(refuse()));
             }
+        }
+        if self.shared.read().places.fresh() >= self.checkpoint_at
+            && let Err(e) = self.checkpoint()
+        {
+            tracing::warn!("the node's index was not saved: {e}");
+            self.checkpoint_at *= 2;
         }
     }
 
-    fn write(&mut self, requests: &[Request]) -> Result<()> {
-        if self.poisoned.is_some() {
-            return Err(self.refusal());
-        }
-        if self.len >= self.limits.segment_bytes {
-            self.rotate()?;
-        }
-        let mut buffer = Vec::with_capacity(requests.iter().flat_map(|r| &r.appends).map(Append::len).sum());
-        let mut placed = Vec::new();
-        for append in requests.iter().flat_map(|r| &r.appends) {
-            let at = self.len + buffer.len() as u64;
-            placed.extend(self.put(append, at, &mut buffer)?);
-        }
-        if buffer.is_empty() {
+    /// One write, one sync; then the records are findable.
+    fn append(&mut self, group: &Group<'_>) -> Result<()> {
+        if group.records().is_empty() {
             return Ok(());
         }
-        self.append(&buffer)?;
-        self.group += 1;
-        self.unsaved += placed.len() as u64;
-        self.open_end = true;
-        let mut state = self.state.write().expect("no thread panics with this lock");
-        state.places.usage.entry(self.segment).or_default().total = self.len;
-        for (id, change) in placed {
-            state.apply(id, change)?;
-        }
-        if state.places.fresh() >= MAX_FRESH {
-            let position = Position { segment: self.segment, offset: self.len };
-            state.places.checkpoint(position)?;
-            self.unsaved = 0;
+        self.write(&group.parts(), group.end())?;
+        self.position.group += 1;
+        self.position.ended = false;
+        self.unsaved += group.records().len() as u64;
+        let mut state = self.shared.write();
+        state.places.usage.entry(self.position.segment).or_default().total = group.end();
+        for written in group.records() {
+            let applied = state.apply(written.at, &written.record);
+            // The record is durable, and what is known no longer follows from it.
+            applied.map_err(|e| self.shared.stop(format!("the node's index failed: {e}")))?;
         }
         Ok(())
     }
 
-    /// Encodes one append at `at`; answers what becomes of the block, or nothing if the append is void by now.
-    fn put(&self, append: &Append, at: u64, out: &mut Vec<u8>) -> Result<Option<(BlockId, Change)>> {
-        let place = |record: &Record| Place {
-            segment: self.segment,
-            offset: at as u32,
-            len: record.len,
-            put_epoch: record.epoch,
-            kind: record.kind.unwrap_or(Kind::Data),
-        };
-        Ok(match append {
-            Append::Block(block, epoch) => {
-                let record = Record {
-                    what: What::Block,
-                    kind: Some(block.kind),
-                    len: block.bytes.len() as u32,
-                    group: self.group,
-                    epoch: *epoch,
-                    domain: block.domain,
-                    id: block.id,
-                    sum: block.sum,
-                };
-                record.put(out);
-                out.extend_from_slice(&block.bytes);
-                Some((block.id, Change::of(&record, place(&record))))
+    fn write(&mut self, parts: &[&[u8]], end: u64) -> Result<()> {
+        let before = self.position.offset;
+        let path = self.shared.files.path(self.position.segment);
+        if let Err(e) = self.file.write_at(before, parts) {
+            if let Err(again) = self.file.set_len(before) {
+                let why = format!("writing {} failed ({e}) and cannot be undone ({again})", path.display());
+                return Err(self.shared.stop(why));
             }
-            Append::Copy { record, body, from } => {
-                let state = self.state.read().expect("no thread panics with this lock");
-                let now = state.places.get(&record.id)?;
-                let Some(now) = now.filter(|now| (now.segment, now.offset) == (from.segment, from.offset)) else {
-                    return Ok(None);
-                };
-                let record = Record { group: self.group, epoch: now.put_epoch, ..*record };
-                record.put(out);
-                out.extend_from_slice(body);
-                Some((record.id, Change::of(&record, place(&record))))
-            }
-            Append::Note(what, id, epoch) => {
-                let mut record = Record::note(*what, *id, *epoch);
-                record.group = self.group;
-                record.put(out);
-                Some((*id, Change::of(&record, place(&record))))
-            }
-        })
-    }
-
-    /// One write, one sync.
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let before = self.len;
-        if let Err(e) = (&self.file).write_all(bytes) {
-            let cut =
-                self.file.set_len(before).and_then(|()| io::Seek::seek(&mut &self.file, io::SeekFrom::Start(before)));
-            if let Err(again) = cut {
-                return Err(self.poison(format!("a write failed ({e}) and cannot be undone ({again})")));
-            }
-            return Err(write_failed(&segment::path(&self.disk.segments, self.segment), e));
+            return Err(write_failed(&path, e));
         }
         if let Err(e) = self.file.sync_data() {
-            return Err(self.poison(format!("syncing segment {} failed: {e}", self.segment)));
+            return Err(self.shared.stop(format!("syncing {} failed: {e}", path.display())));
         }
-        self.len += bytes.len() as u64;
+        self.position.offset = end;
         Ok(())
     }
 
-    fn poison(&mut self, why: String) -> ServiceError {
-        tracing::error!("{why}");
-        self.poisoned = Some(why.clone());
-        self.disk.poisoned.store(true, Ordering::Release);
-        ServiceError::Stopped(why)
+    fn make_room(&mut self) -> Result<()> {
+        if self.position.offset >= self.limits.segment_bytes { self.rotate() } else { Ok(()) }
     }
 
     fn rotate(&mut self) -> Result<()> {
-        if self.poisoned.is_some() {
-            return Err(self.refusal());
-        }
-        if self.len <= segment::SEGMENT_HEADER {
+        self.shared.check()?;
+        if self.position.offset <= SEGMENT_HEADER {
             return Ok(());
         }
-        let number = self.segment + 1;
-        self.file = create(&self.disk.segments, number)?;
-        (self.segment, self.len, self.group) = (number, segment::SEGMENT_HEADER, 0);
+        let number = self.position.segment + 1;
+        self.file = create(&self.shared, number)?;
+        self.position = Position { segment: number, offset: SEGMENT_HEADER, group: 0, ended: false };
+        self.shared.write().places.usage.entry(number).or_default().total = SEGMENT_HEADER;
+        Ok(())
+    }
+
+    fn start_compaction(&mut self, emptying: &[u32]) -> Result<Start> {
+        if emptying.contains(&self.position.segment) {
+            self.rotate()?;
+        }
+        // With a cache that knows the deletes, they need not be written again.
+        if self.unsaved > REPLAY_RECORDS {
+            self.checkpoint()?;
+        }
+        Ok(Start { active: self.position.segment, saved: self.saved })
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        if self.unsaved == 0 {
+            return Ok(());
+        }
+        let checkpoint = self.shared.write().places.begin_checkpoint(self.position);
+        let written = checkpoint.write();
+        drop(checkpoint);
+        self.shared.write().places.end_checkpoint(written)?;
+        self.saved = Some(self.position.at());
+        self.unsaved = 0;
+        self.checkpoint_at = self.limits.fresh;
         Ok(())
     }
 
     fn close(&mut self) -> Result<()> {
-        if self.poisoned.is_some() {
-            return Err(self.refusal());
+        self.shared.check()?;
+        if !self.position.ended {
+            let shared = self.shared.clone();
+            let mut group = Group::new(&shared, self.position.at(), self.position.group);
+            group.end_mark();
+            self.append(&group)?;
+            self.position.ended = true;
         }
-        if self.open_end {
-            let mut end = Vec::with_capacity(HEADER_LEN);
-            let mut record = Record::note(What::End, BlockId::ZERO, Epoch::ZERO);
-            record.group = self.group;
-            record.put(&mut end);
-            self.append(&end)?;
-            self.open_end = false;
-        }
-        let mut state = self.state.write().expect("no thread panics with this lock");
-        state.places.usage.entry(self.segment).or_default().total = self.len;
-        if self.unsaved > REPLAY_RECORDS {
-            state.places.checkpoint(Position { segment: self.segment, offset: self.len })?;
-            self.unsaved = 0;
-        }
-        Ok(())
+        if self.unsaved > REPLAY_RECORDS { self.checkpoint() } else { Ok(()) }
     }
 }
 
-/// What a record does to its block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    At(Place),
-    Touched(Epoch),
-    Gone,
-    Floor(Epoch),
+/// Lets nobody wait for a writer that is gone.
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.waiting.close();
+    }
+}
+
+/// An order whose records are in the group, and what will be answered.
+enum Decided {
+    Receipt(Result<(Epoch, Vec<Received>)>, Answer<Receipt>),
+    Deleted(Result<Vec<Deleted>>, Answer<Vec<Deleted>>),
+    Done(Result<()>, Answer<()>),
     Nothing,
 }
 
-impl Change {
-    /// Of a record, which lies at `place` if it is a block.
-    pub fn of(record: &Record, place: Place) -> Self {
-        match record.what {
-            What::Block => Self::At(place),
-            What::Touch => Self::Touched(record.epoch),
-            What::Delete => Self::Gone,
-            What::Floor => Self::Floor(record.epoch),
-            What::End => Self::Nothing,
+impl Order {
+    fn decide(self, group: &mut Group<'_>) -> Decided {
+        match self {
+            Self::Put { epoch, blocks, answer } => {
+                let put = blocks.into_iter().map(|(block, looked)| group.put(epoch, block, looked));
+                Decided::Receipt(put.collect::<Result<_>>().map(|blocks| (epoch, blocks)), answer)
+            }
+            Self::Offer { epoch, held, here, answer } => {
+                let offered = held.iter().map(|(id, looked)| group.offer(epoch, id, *looked));
+                let found = offered.collect::<Result<Vec<_>>>();
+                let _ = here.send(found.as_deref().unwrap_or_default().iter().map(Option::is_some).collect());
+                Decided::Receipt(found.map(|found| (epoch, found.into_iter().flatten().collect())), answer)
+            }
+            Self::Delete { deletes, answer } => {
+                Decided::Deleted(deletes.iter().map(|delete| group.delete(delete)).collect(), answer)
+            }
+            Self::Floor { partition, epoch, answer } => {
+                group.floor(partition, epoch);
+                Decided::Done(Ok(()), answer)
+            }
+            Self::Move { copies, notes, answer } => {
+                let copied = copies.into_iter().try_for_each(|copied| group.copy(copied));
+                let repeated = copied.and_then(|()| notes.iter().try_for_each(|(note, at)| group.repeat(note, *at)));
+                Decided::Done(repeated, answer)
+            }
+            Self::StartCompaction { .. } | Self::Close { .. } | Self::Hurry => Decided::Nothing,
+        }
+    }
+
+    fn refuse(self, e: ServiceError) {
+        match self {
+            Self::Put { answer, .. } | Self::Offer { answer, .. } => drop(answer.send(Err(e))),
+            Self::Delete { answer, .. } => drop(answer.send(Err(e))),
+            Self::Floor { answer, .. } | Self::Move { answer, .. } | Self::Close { answer } => {
+                drop(answer.send(Err(e)))
+            }
+            Self::StartCompaction { answer, .. } => drop(answer.send(Err(e))),
+            Self::Hurry => {}
         }
     }
 }
 
-impl Append {
-    pub fn len(&self) -> usize {
-        HEADER_LEN
-            + match self {
-                Self::Block(block, _) => block.bytes.len(),
-                Self::Copy { body, .. } => body.len(),
-                Self::Note(..) => 0,
+impl Decided {
+    fn acknowledge(self, key: &SigningKey) {
+        match self {
+            Self::Receipt(decided, answer) => {
+                drop(answer.send(decided.map(|(epoch, blocks)| Receipt::sign(key, epoch, blocks))));
             }
+            Self::Deleted(decided, answer) => drop(answer.send(decided)),
+            Self::Done(decided, answer) => drop(answer.send(decided)),
+            Self::Nothing => {}
+        }
+    }
+
+    fn refuse(self, e: ServiceError) {
+        match self {
+            Self::Receipt(_, answer) => drop(answer.send(Err(e))),
+            Self::Deleted(_, answer) => drop(answer.send(Err(e))),
+            Self::Done(_, answer) => drop(answer.send(Err(e))),
+            Self::Nothing => {}
+        }
     }
 }
 
-/// Makes a new segment, durably.
-pub fn create(folder: &std::path::Path, number: u32) -> Result<File> {
-    let path = segment::path(folder, number);
-    let made = || -> io::Result<File> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        file.write_all(&segment::header(number))?;
-        file.sync_all()?;
-        File::open(folder)?.sync_all()?;
-        Ok(file)
+/// One error for everybody in a group: the first gets it, the others a copy of what it says.
+fn refusals(error: ServiceError) -> impl FnMut() -> ServiceError {
+    let copy: Box<dyn Fn() -> ServiceError> = match &error {
+        ServiceError::Full { what, detail } => {
+            let (what, detail) = (what.clone(), detail.clone());
+            Box::new(move || ServiceError::Full { what: what.clone(), detail: detail.clone() })
+        }
+        ServiceError::Io { what, source } => {
+            let (what, kind, text) = (what.clone(), source.kind(), source.to_string());
+            Box::new(move || ServiceError::io(what.clone(), io::Error::new(kind, text.clone())))
+        }
+        other => {
+            let text = other.to_string();
+            Box::new(move || ServiceError::Stopped(text.clone()))
+        }
     };
-    made().map_err(|e| {
-        let _ = std::fs::remove_file(&path);
-        write_failed(&path, e)
-    })
+    let mut first = Some(error);
+    move || first.take().unwrap_or_else(&copy)
 }
 
-fn write_failed(path: &std::path::Path, error: io::Error) -> ServiceError {
+/// Makes a new segment, durably.
+pub fn create(shared: &Shared, number: u32) -> Result<Arc<dyn DiskFile>> {
+    let (disk, path) = (shared.files.disk(), shared.files.path(number));
+    let created = disk.create(&path).and_then(|file| {
+        file.write_at(0, &[&segment::header(number)])?;
+        Ok(file)
+    });
+    let file = created.map_err(|e| {
+        let _ = disk.remove(&path);
+        write_failed(&path, e)
+    })?;
+    let synced = file.sync_data().and_then(|()| disk.sync_dir(shared.files.folder()));
+    synced.map_err(|e| shared.stop(format!("syncing {} failed: {e}", path.display())))?;
+    Ok(file)
+}
+
+fn write_failed(path: &Path, error: io::Error) -> ServiceError {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ServiceError::Full {
-            what: format!("the disk of {}", path.display()),
-            detail: "nothing of this group was kept".to_owned(),
-        },
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            let detail = "nothing of what was being written was kept".to_owned();
+            ServiceError::Full { what: format!("the disk of {}", path.display()), detail }
+        }
         _ => ServiceError::io(format!("write {}", path.display()), error),
     }
 }

@@ -106,10 +106,11 @@ fn a_stranger_restores_everything_from_the_segments_alone() {
         return;
     }
     let pushed = Pushed::new();
-    for gone in ["store/index", "store/node/index.redb", "store/cas-store", "state", "cache"] {
+    for gone in ["store/index", "store/cas-store", "state", "cache"] {
         let path = pushed.path(gone);
         if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.expect("was there");
     }
+    let _ = fs::remove_file(pushed.path("store/node/index.redb")); // Not written for so few blocks.
     let output = pushed.restore("restored");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     assert_eq!(looks(&pushed.path("restored")), looks(&pushed.original.path));

@@ -1,0 +1,87 @@
+//! What readers, callers and the writer share.
+
+use crate::files::Files;
+use crate::state::State;
+use cas_net::{Result, ServiceError};
+use std::sync::{Condvar, Mutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Bytes of bodies that may wait for the writer.
+const MAX_WAITING: usize = 32 << 20;
+
+/// What readers, callers and the writer share.
+pub struct Shared {
+    /// The segments.
+    pub files: Files,
+    /// Bytes on their way to the writer.
+    pub waiting: Waiting,
+    state: RwLock<State>,
+    poison: OnceLock<String>,
+}
+
+impl Shared {
+    /// Of a store that was just opened.
+    pub fn new(files: Files, state: State) -> Self {
+        Self { files, waiting: Waiting::default(), state: RwLock::new(state), poison: OnceLock::new() }
+    }
+
+    /// The state, for reading. Never held across a write or a sync.
+    pub fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().expect("no thread panics with this lock")
+    }
+
+    /// The state, for changing.
+    pub fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().expect("no thread panics with this lock")
+    }
+
+    /// Stops all writing for good: what the disk holds is known again only after a restart.
+    pub fn stop(&self, why: String) -> ServiceError {
+        tracing::error!("{why}");
+        ServiceError::Stopped(self.poison.get_or_init(|| why).clone())
+    }
+
+    /// An error once writing was stopped.
+    pub fn check(&self) -> Result<()> {
+        self.poison.get().map_or(Ok(()), |why| Err(ServiceError::Stopped(why.clone())))
+    }
+}
+
+/// Bytes on their way to the writer, bounded.
+#[derive(Default)]
+pub struct Waiting {
+    bytes: Mutex<Bytes>,
+    fewer: Condvar,
+}
+
+#[derive(Default)]
+struct Bytes {
+    waiting: usize,
+    closed: bool,
+}
+
+impl Waiting {
+    /// Waits until there is room for `bytes` more; more than all room goes alone.
+    pub fn take(&self, bytes: usize) {
+        let state = self.bytes.lock().expect("no thread panics with this lock");
+        let full = |b: &mut Bytes| !b.closed && b.waiting > 0 && b.waiting + bytes > MAX_WAITING;
+        let mut state = self.fewer.wait_while(state, full).expect("no thread panics with this lock");
+        state.waiting += bytes;
+    }
+
+    /// Gives room back.
+    pub fn release(&self, bytes: usize) {
+        self.bytes.lock().expect("no thread panics with this lock").waiting -= bytes;
+        self.fewer.notify_all();
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes.lock().expect("no thread panics with this lock").waiting
+    }
+
+    /// Lets everybody through: there is no writer any more.
+    pub fn close(&self) {
+        self.bytes.lock().expect("no thread panics with this lock").closed = true;
+        self.fewer.notify_all();
+    }
+}
