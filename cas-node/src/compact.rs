@@ -1,11 +1,11 @@
 //! Gives the room of dead records back: copies what lives out of the deadest segments, then removes them.
 //!
 //! Promise: a live record is verified and copied durably before its old file goes; one that does not verify keeps its
-//! file, and so does damage of which nobody knows what it was. A delete is kept as long as the record it names is
+//! file; damage of which nobody knows what it was goes to the folder `quarantine`. A delete is kept as long as the record it names is
 //! there. Every step can be the last one: nothing that is left makes a block come back or go.
 
 use crate::group::Copied;
-use crate::index::{Place, Usage};
+use crate::index::{Place, Region, Usage};
 use crate::record::{At, Record, What};
 use crate::segment::{Found, SEGMENT_HEADER, Scan};
 use crate::store::Store;
@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 
 /// Copied in one group, about, in bytes.
 const COPY_BYTES: usize = 4 << 20;
+/// Damaged bytes copied at once.
+const QUARANTINE_STEP: usize = 4096;
 /// Notes repeated in one group.
 const COPY_NOTES: usize = 16_384;
 
@@ -58,17 +60,14 @@ fn choose(usage: &BTreeMap<u32, Usage>, dead_share: f64) -> Vec<u32> {
 fn compact_one(store: &Store, number: u32, saved: Option<At>) -> Result<u64> {
     let before = store.shared.read().places.usage.get(&number).copied().unwrap_or_default();
     let moved = if before.live == 0 && before.notes == 0 { Vec::new() } else { copy_out(store, number, saved)? };
-    let kept = {
-        let state = store.shared.read();
-        let live = state.places.usage.get(&number).map_or(0, |u| u.live);
-        live > 0 || state.places.regions.iter().any(|region| region.segment == number && region.from > 0)
-    };
-    if kept {
+    let live = store.shared.read().places.usage.get(&number).map_or(0, |u| u.live);
+    if live > 0 {
         tracing::warn!("{} holds damaged records and is kept", store.shared.files.path(number).display());
         let dead = moved.into_iter().map(|(id, at)| (Record::delete(id, cas_core::id::Epoch::ZERO, at), at)).collect();
         store.ask(|answer| Order::Move { copies: Vec::new(), notes: dead, answer })?;
         return Ok(0);
     }
+    quarantine(store, number)?;
     remove(store, number)?;
     let copied: u64 = moved.len() as u64 * crate::HEADER_LEN as u64 + before.live;
     Ok(before.total.saturating_sub(copied.min(before.total)))
@@ -138,6 +137,37 @@ impl Batch {
         }
         store.ask(|answer| Order::Move { copies: self.copies, notes: self.notes, answer })
     }
+}
+
+/// Keeps bytes of which nobody knows what they were.
+fn quarantine(store: &Store, number: u32) -> Result<()> {
+    let mut regions = store.shared.read().places.regions.clone();
+    regions.retain(|region| region.segment == number && region.from > 0);
+    let (files, mut kept) = (&store.shared.files, false);
+    let folder = files.folder().with_file_name("quarantine");
+    for Region { from, to, .. } in regions {
+        let path = folder.join(format!("{number:010}-{from:010}"));
+        let keep = || {
+            let source = files.file(number)?;
+            let end = to.min(source.byte_len()?);
+            files.disk().create_dir(&folder)?;
+            let file = files.disk().create(&path)?;
+            let mut buffer = vec![0; QUARANTINE_STEP];
+            for at in (from..end).step_by(QUARANTINE_STEP) {
+                let part = &mut buffer[..(end - at).min(QUARANTINE_STEP as u64) as usize];
+                // What cannot be read is kept as zeros.
+                if source.read_at(at, part).is_err() {
+                    part.fill(0);
+                }
+                file.write_at(at - from, &[part])?;
+            }
+            file.sync_data()
+        };
+        keep().map_err(|e| ServiceError::io(format!("write {}", path.display()), e))?;
+        kept = true;
+    }
+    let synced = if kept { files.disk().sync_dir(&folder) } else { Ok(()) };
+    synced.map_err(|e| ServiceError::io(format!("sync {}", folder.display()), e))
 }
 
 fn remove(store: &Store, number: u32) -> Result<()> {

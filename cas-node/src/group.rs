@@ -47,6 +47,8 @@ pub struct Group<'a> {
     number: u32,
     at: At,
     written: Vec<Written>,
+    /// Block records that are dead once this group is durable; nothing in it says so, because then they must stay.
+    dead: Vec<(BlockId, At)>,
     /// Blocks as they will be after this group.
     after: HashMap<BlockId, Option<(Place, Received)>>,
 }
@@ -54,12 +56,24 @@ pub struct Group<'a> {
 impl<'a> Group<'a> {
     /// A group that will stand at `at` and is the `number`th of its segment.
     pub fn new(shared: &'a Shared, at: At, number: u32) -> Self {
-        Self { shared, number, at, written: Vec::new(), after: HashMap::new() }
+        Self { shared, number, at, written: Vec::new(), dead: Vec::new(), after: HashMap::new() }
     }
 
     /// Its records.
     pub fn records(&self) -> &[Written] {
         &self.written
+    }
+
+    /// Block records that are dead once it is durable: to be buried in the next one.
+    pub fn take_dead(&mut self) -> Vec<(BlockId, At)> {
+        std::mem::take(&mut self.dead)
+    }
+
+    /// Says of dead block records that they are dead.
+    pub fn bury(&mut self, dead: &[(BlockId, At)]) {
+        for (id, at) in dead {
+            self.append(Record::delete(*id, Epoch::ZERO, *at), Vec::new());
+        }
     }
 
     /// Its bytes in parts.
@@ -93,7 +107,7 @@ impl<'a> Group<'a> {
                 Ok(received)
             }
             None => {
-                self.append(Record::delete(block.id, epoch, place.at), Vec::new());
+                self.dead.push((block.id, place.at));
                 Ok(self.append_block(epoch.max(place.put_epoch), block))
             }
         }

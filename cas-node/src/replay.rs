@@ -206,7 +206,9 @@ impl Reading<'_> {
                 self.out.records += 1;
             }
         }
-        self.state.places.usage.retain(|number, _| !gone.contains(number));
+        let places = &mut self.state.places;
+        places.usage.retain(|number, _| !gone.contains(number));
+        places.regions.retain(|region| numbers.contains(&region.segment));
         Ok(())
     }
 }

@@ -80,13 +80,12 @@ impl Store {
             _lock: lock,
         };
         if !read_only {
-            store.start_writer(&replayed, &options)?;
-            store.bury(replayed)?;
+            store.start_writer(replayed, &options)?;
         }
         Ok(store)
     }
 
-    fn start_writer(&mut self, replayed: &Replayed, options: &Options) -> Result<()> {
+    fn start_writer(&mut self, replayed: Replayed, options: &Options) -> Result<()> {
         let shared = self.shared.clone();
         let (position, file) = match replayed.position {
             Some(position) => {
@@ -107,23 +106,13 @@ impl Store {
             fresh: options.fresh,
         };
         let (key, unsaved, checkpoint_at) = (self.key.clone(), replayed.records, limits.fresh);
-        let saved = replayed.saved;
-        let writer = Writer { shared, key, limits, file, position, saved, unsaved, checkpoint_at };
+        let Replayed { saved, dead, .. } = replayed;
+        let writer = Writer { shared, key, limits, file, position, saved, dead, unsaved, checkpoint_at };
         let (orders, received) = channel();
         let spawned = std::thread::Builder::new().name("node-writer".into()).spawn(move || writer.run(&received));
         self.thread = Some(spawned.map_err(|e| ServiceError::io("start the writer", e))?);
         self.orders = Some(orders);
         Ok(())
-    }
-
-    /// Says of dead records that they are dead, where a crash came before.
-    fn bury(&self, replayed: Replayed) -> Result<()> {
-        if replayed.dead.is_empty() {
-            return Ok(());
-        }
-        let bury = |(id, at)| (Record::delete(id, Epoch::ZERO, at), at);
-        let notes = replayed.dead.into_iter().map(bury).collect();
-        self.ask(|answer| Order::Move { copies: Vec::new(), notes, answer })
     }
 
     /// Makes deletes of a partition at or below `epoch` void, durably: what is listed afterwards counts. DESIGN §7.1.

@@ -95,6 +95,8 @@ pub struct Writer {
     pub position: Position,
     /// The first record that the cache on the disk does not know; nothing if there is no cache.
     pub saved: Option<At>,
+    /// Block records that are dead though no delete says so yet: the next group does.
+    pub dead: Vec<(BlockId, At)>,
     /// Records since the last checkpoint.
     pub unsaved: u64,
     /// Changes in memory at which the next checkpoint is tried.
@@ -154,8 +156,9 @@ impl Writer {
         }
         let shared = self.shared.clone();
         let mut group = Group::new(&shared, self.position.at(), self.position.group);
+        group.bury(&self.dead);
         let decided: Vec<Decided> = orders.into_iter().map(|order| order.decide(&mut group)).collect();
-        match self.append(&group) {
+        match self.append(&mut group) {
             Ok(()) => decided.into_iter().for_each(|decided| decided.acknowledge(&self.key)),
             Err(e) => {
                 let mut refuse = refusals(e);
@@ -171,13 +174,14 @@ impl Writer {
     }
 
     /// One write, one sync; then the records are findable.
-    fn append(&mut self, group: &Group<'_>) -> Result<()> {
+    fn append(&mut self, group: &mut Group<'_>) -> Result<()> {
         if group.records().is_empty() {
             return Ok(());
         }
         self.write(&group.parts(), group.end())?;
         self.position.group += 1;
         self.position.ended = false;
+        self.dead = group.take_dead();
         self.unsaved += group.records().len() as u64;
         let mut state = self.shared.write();
         state.places.usage.entry(self.position.segment).or_default().total = group.end();
@@ -252,8 +256,9 @@ impl Writer {
         if !self.position.ended {
             let shared = self.shared.clone();
             let mut group = Group::new(&shared, self.position.at(), self.position.group);
+            group.bury(&self.dead);
             group.end_mark();
-            self.append(&group)?;
+            self.append(&mut group)?;
             self.position.ended = true;
         }
         if self.unsaved > REPLAY_RECORDS { self.checkpoint() } else { Ok(()) }

@@ -4,8 +4,10 @@
 //! [`Disk::sync_dir`]. Not here: what stands in the files.
 
 mod faulty;
+mod memory;
 
 pub use faulty::{Fault, FaultyDisk, Operation};
+pub use memory::MemoryDisk;
 
 use rustix::fs::{Advice, fadvise, statvfs};
 use std::fmt::Debug;
