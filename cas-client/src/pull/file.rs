@@ -1,117 +1,148 @@
 //! Writes the bytes of one file: a new one, or into an existing one just what differs.
+//!
+//! A large file is written by every thread: the one that has the job walks its pieces and offers [`Part`]s of them
+//! to the [`Crew`]; whoever is idle takes one.
 
+use super::crew::{Crew, Part, Shared};
 use super::target::TargetDir;
 use crate::error::{ClientError, Result};
 use crate::fetch::Fetcher;
 use cas_core::id::Kind;
-use cas_core::manifest::{BlockSource, Content, EntryWithIds, Manifest, PieceAt};
-use cas_core::secret::DomainKeys;
+use cas_core::manifest::{Content, EntryWithIds, Manifest, PieceAt};
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, openat};
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// Mode of a file that is not complete yet.
 const UNFINISHED: u32 = 0o600;
+/// Bytes of a part: enough that handing it over costs nothing.
+const PART_BYTES: u64 = 4 << 20;
 
-/// What was done for a file's content.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Bytes that were written.
-    pub bytes: u64,
+/// What stands in the file before it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: holes need no work.
+    Empty,
+    /// An older content: a piece that is there already is not written again, a hole is cleared.
+    Old,
 }
 
-/// Makes `name` anew. If it cannot be completed, it is removed again.
-pub fn create(dir: &TargetDir, name: &OsStr, manifest: &Manifest<Fetcher>, file: &EntryWithIds) -> Result<Written> {
+/// Makes `name` anew. If it cannot be completed, it is removed again. Answers the bytes written.
+pub fn create(
+    dir: &TargetDir,
+    name: &OsStr,
+    manifest: &Manifest<Fetcher>,
+    file: &EntryWithIds,
+    crew: &Crew,
+) -> Result<u64> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = openat(dir.fd(), name, flags, Mode::from_raw_mode(UNFINISHED));
     let out = File::from(opened.map_err(|e| failed("create", dir, name, e))?);
-    let written = fill(&out, dir, name, manifest, file);
+    let written = write(out, Before::Empty, dir, name, manifest, file, crew);
     if written.is_err() {
-        drop(out);
         let _ = dir.remove(name);
     }
     written
 }
 
-fn fill(
-    out: &File,
-    dir: &TargetDir,
-    name: &OsStr,
-    manifest: &Manifest<Fetcher>,
-    file: &EntryWithIds,
-) -> Result<Written> {
-    let write_failed = |e| failed("write", dir, name, e);
-    let mut written = Written::default();
-    if let Content::Inline(bytes) = &file.entry.content {
-        out.write_all_at(bytes, 0).map_err(write_failed)?;
-        return Ok(Written { bytes: bytes.len() as u64 });
-    }
-    let mut ends_with_hole = false;
-    for piece in pieces(manifest, file) {
-        let piece = piece?;
-        ends_with_hole = piece.block.is_none();
-        if let Some((id, key)) = &piece.block {
-            let data = data(manifest, id, key, piece.len)?;
-            out.write_all_at(&data, piece.offset).map_err(write_failed)?;
-            written.bytes += piece.len;
-        }
-    }
-    if ends_with_hole {
-        out.set_len(file.entry.size).map_err(write_failed)?;
-    }
-    Ok(written)
-}
-
-/// Brings an existing regular file to the content of `file`, writing just the pieces that differ.
+/// Brings an existing regular file to the content of `file`. Answers the bytes written.
 pub fn update(
     dir: &TargetDir,
     name: &OsStr,
     manifest: &Manifest<Fetcher>,
-    keys: &DomainKeys,
     file: &EntryWithIds,
-) -> Result<Written> {
+    crew: &Crew,
+) -> Result<u64> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let out = File::from(openat(dir.fd(), name, flags, Mode::empty()).map_err(|e| failed("open", dir, name, e))?);
+    write(out, Before::Old, dir, name, manifest, file, crew)
+}
+
+fn write(
+    out: File,
+    before: Before,
+    dir: &TargetDir,
+    name: &OsStr,
+    manifest: &Manifest<Fetcher>,
+    file: &EntryWithIds,
+    crew: &Crew,
+) -> Result<u64> {
     let write_failed = |e| failed("write", dir, name, e);
-    let mut written = Written::default();
     if let Content::Inline(bytes) = &file.entry.content {
         out.write_all_at(bytes, 0).map_err(write_failed)?;
-        written.bytes = bytes.len() as u64;
-    }
-    let mut old = Vec::new();
-    for piece in pieces(manifest, file) {
-        let piece = piece?;
-        let whole = read_old(&out, &piece, &mut old).map_err(|e| failed("read", dir, name, e))?;
-        match &piece.block {
-            Some((_, key)) if whole && keys.content_key(Kind::Data, &old) == *key => {}
-            Some((id, key)) => {
-                let data = data(manifest, id, key, piece.len)?;
-                out.write_all_at(&data, piece.offset).map_err(write_failed)?;
-                written.bytes += piece.len;
-            }
-            None => clear(&out, &piece).map_err(write_failed)?,
+        if before == Before::Old {
+            out.set_len(file.entry.size).map_err(write_failed)?;
         }
+        return Ok(bytes.len() as u64);
     }
-    out.set_len(file.entry.size).map_err(write_failed)?;
+    let shared = crew.open(out, before);
+    let walked = write_pieces(&shared, manifest, file, crew);
+    // Whatever the walk came to, parts in the hands of others are waited for.
+    let written = crew.finish(&shared, manifest.source());
+    let data_end = walked.map_err(|e| named(e, dir, name))?;
+    let written = written.map_err(|e| named(e, dir, name))?;
+    if before == Before::Old || data_end < file.entry.size {
+        shared.out().set_len(file.entry.size).map_err(write_failed)?;
+    }
     Ok(written)
 }
 
-/// What stands in the place of a piece of data. Answers whether the file is long enough.
-fn read_old(file: &File, piece: &PieceAt, old: &mut Vec<u8>) -> std::io::Result<bool> {
-    if piece.block.is_none() {
-        return Ok(false);
+/// Walks the pieces and has them written. Answers where the last data ends.
+fn write_pieces(shared: &Arc<Shared>, manifest: &Manifest<Fetcher>, file: &EntryWithIds, crew: &Crew) -> Result<u64> {
+    let (mut part, mut part_bytes, mut data_end) = (Vec::new(), 0, 0);
+    for piece in manifest.pieces(file).into_iter().flatten() {
+        let piece = piece.map_err(|e| ClientError::damaged(e.block, e))?;
+        part_bytes += piece.len;
+        if piece.block.is_some() {
+            data_end = piece.offset + piece.len;
+        }
+        part.push(piece);
+        if part_bytes >= PART_BYTES {
+            part_bytes = 0;
+            crew.offer(Part::new(shared, std::mem::take(&mut part)), manifest.source())?;
+        }
     }
+    if !part.is_empty() {
+        crew.write(Part::new(shared, part), manifest.source());
+    }
+    Ok(data_end)
+}
+
+/// Writes one piece. Answers the bytes written; `old` is room to read into.
+pub fn write_piece(out: &File, before: Before, piece: &PieceAt, fetcher: &Fetcher, old: &mut Vec<u8>) -> Result<u64> {
+    let failed = |doing: &str, e: io::Error| ClientError::io(doing, e);
+    let Some((id, key)) = &piece.block else {
+        if before == Before::Old {
+            clear(out, piece).map_err(|e| failed("write", e))?;
+        }
+        return Ok(0);
+    };
+    if before == Before::Old {
+        let whole = read_old(out, piece, old).map_err(|e| failed("read", e))?;
+        if whole && fetcher.keys().content_key(Kind::Data, old) == *key {
+            return Ok(0);
+        }
+    }
+    let data = fetcher.piece(id, key, piece.len)?;
+    out.write_all_at(&data, piece.offset).map_err(|e| failed("write", e))?;
+    Ok(piece.len)
+}
+
+/// What stands in the place of a piece of data. Answers whether the file is long enough.
+fn read_old(file: &File, piece: &PieceAt, old: &mut Vec<u8>) -> io::Result<bool> {
     old.resize(piece.len as usize, 0);
     match file.read_exact_at(old, piece.offset) {
         Ok(()) => Ok(true),
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(e) => Err(e),
     }
 }
 
 /// Makes a range read as zeros.
-fn clear(file: &File, piece: &PieceAt) -> std::io::Result<()> {
+fn clear(file: &File, piece: &PieceAt) -> io::Result<()> {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     if fallocate(file, flags, piece.offset, piece.len).is_ok() {
         return Ok(());
@@ -127,28 +158,14 @@ fn clear(file: &File, piece: &PieceAt) -> std::io::Result<()> {
     Ok(())
 }
 
-fn pieces<'m>(manifest: &'m Manifest<Fetcher>, file: &EntryWithIds) -> impl Iterator<Item = Result<PieceAt>> + use<'m> {
-    manifest.pieces(file).into_iter().flatten().map(|piece| {
-        piece.map_err(|e| {
-            let id = e.block;
-            ClientError::damaged(id, e)
-        })
-    })
-}
-
-fn data(
-    manifest: &Manifest<Fetcher>,
-    id: &cas_core::id::BlockId,
-    key: &cas_core::secret::ContentKey,
-    len: u64,
-) -> Result<Vec<u8>> {
-    let data = manifest.source().open(Kind::Data, id, key)?.plaintext;
-    if data.len() as u64 != len {
-        return Err(ClientError::damaged(*id, format!("it holds {} bytes, its file says {len}", data.len())));
+/// Says which file it was that could not be read or written.
+fn named(error: ClientError, dir: &TargetDir, name: &OsStr) -> ClientError {
+    match error {
+        ClientError::Io { what, source } => failed(&what, dir, name, source),
+        other => other,
     }
-    Ok(data)
 }
 
-fn failed(doing: &str, dir: &TargetDir, name: &OsStr, error: impl Into<std::io::Error>) -> ClientError {
+fn failed(doing: &str, dir: &TargetDir, name: &OsStr, error: impl Into<io::Error>) -> ClientError {
     ClientError::io(format!("{doing} {}", dir.path().join(name).display()), error)
 }

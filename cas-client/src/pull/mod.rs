@@ -1,7 +1,7 @@
 //! Pull: from a snapshot, whole or in part, to a folder.
 //!
 //! ```text
-//! plan (one thread: walks the manifest, makes folders) ──jobs──▶ write files (every core)
+//! plan (one thread: walks the manifest, makes folders) ──jobs──▶ write files (every core; the parts of large ones too)
 //!      └─ afterwards: hardlinks, deletions, then owners and times of folders, deepest first
 //! ```
 //!
@@ -9,6 +9,7 @@
 //! [`Problem`] and costs nothing else; what is there already and right is not written again.
 
 mod attributes;
+mod crew;
 mod file;
 mod plan;
 mod target;
@@ -22,10 +23,11 @@ use crate::push::ExcludeRules;
 use crate::store::Store;
 use attributes::OwnerPolicy;
 use cas_core::id::BlockId;
-use cas_core::manifest::{Manifest, ManifestPath, decode_xattrs};
+use cas_core::manifest::{Content, Manifest, ManifestPath, decode_xattrs};
 use cas_core::secret::DomainKeys;
 use cas_core::snapshot::Details;
-use crossbeam_channel::{Receiver, bounded};
+use crew::Crew;
+use crossbeam_channel::bounded;
 use plan::{FileTask, Planner};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -109,7 +111,6 @@ pub fn pull(
         denied: Denied::default(),
         problems: Mutex::default(),
         progress,
-        keys: &keys,
         stop,
     };
     let threads = match options.jobs {
@@ -119,12 +120,15 @@ pub fn pull(
     let (jobs_in, jobs_out) = bounded(threads * QUEUE);
     let manifest_of_plan = manifest(fetcher.again());
     let mut planner = Planner::new(&manifest_of_plan, options, &shared)?;
+    let crew = Crew::new(threads, progress, stop);
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            let (manifest, jobs, shared) = (manifest(fetcher.again()), jobs_out.clone(), &shared);
-            scope.spawn(move || write_all(&manifest, &jobs, shared));
+            let (manifest, jobs, shared, crew) = (manifest(fetcher.again()), jobs_out.clone(), &shared, crew.clone());
+            scope.spawn(move || {
+                crew.work(&jobs, manifest.source(), |crew, task| write_task(&manifest, &task, shared, crew))
+            });
         }
-        drop(jobs_out);
+        drop((jobs_out, crew));
         let send = move |job| jobs_in.send(job).map_err(|_| ClientError::Interrupted);
         planner.plan(send)
     })?;
@@ -142,7 +146,6 @@ struct Shared<'a> {
     denied: Denied,
     problems: Mutex<Vec<Problem>>,
     progress: &'a Progress,
-    keys: &'a DomainKeys,
     stop: &'a AtomicBool,
 }
 
@@ -154,39 +157,39 @@ impl Shared<'_> {
     }
 }
 
-fn write_all(manifest: &Manifest<Fetcher>, jobs: &Receiver<Vec<FileTask>>, shared: &Shared<'_>) {
-    for task in jobs.iter().flatten() {
-        if shared.stop.load(Relaxed) {
-            continue;
+fn write_task(manifest: &Manifest<Fetcher>, task: &FileTask, shared: &Shared<'_>, crew: &Crew) {
+    if shared.stop.load(Relaxed) {
+        return;
+    }
+    match write_one(manifest, task, shared, crew) {
+        Ok(written) => {
+            shared.progress.written.fetch_add(written, Relaxed);
         }
-        match write_one(manifest, &task, shared) {
-            Ok(written) => {
-                shared.progress.written.fetch_add(written, Relaxed);
-            }
-            Err(cause) => shared.problem(task.file.path.as_bytes(), cause),
-        }
-        shared.progress.bytes.fetch_add(task.file.entry.size, Relaxed);
+        Err(cause) => shared.problem(task.file.path.as_bytes(), cause),
+    }
+    if let Content::Inline(bytes) = &task.file.entry.content {
+        shared.progress.bytes.fetch_add(bytes.len() as u64, Relaxed);
     }
 }
 
-fn write_one(manifest: &Manifest<Fetcher>, task: &FileTask, shared: &Shared<'_>) -> Result<u64> {
+fn write_one(manifest: &Manifest<Fetcher>, task: &FileTask, shared: &Shared<'_>, crew: &Crew) -> Result<u64> {
     let FileTask { dir, name, file, existing } = task;
     let written = if *existing {
-        match file::update(dir, name, manifest, shared.keys, file) {
+        match file::update(dir, name, manifest, file, crew) {
             Err(ClientError::Io { .. }) => {
                 // Not writable, or busy: a new file in its place.
                 dir.remove(name).map_err(|e| ClientError::io("remove the old file", e))?;
-                file::create(dir, name, manifest, file)?
+                file::create(dir, name, manifest, file, crew)?
             }
             done => done?,
         }
     } else {
-        file::create(dir, name, manifest, file)?
+        file::create(dir, name, manifest, file, crew)?
     };
     let xattrs = xattrs(manifest, file)?;
     let set = attributes::apply(dir, name, &file.entry, &xattrs, &shared.owners, &shared.denied);
     set.map_err(|e| ClientError::io(format!("set the attributes of {}", dir.path().join(&**name).display()), e))?;
-    Ok(written.bytes)
+    Ok(written)
 }
 
 /// The extended attributes of an entry, wherever they are stored.
