@@ -4,13 +4,12 @@
 //! to the [`Crew`]; whoever is idle takes one.
 
 use super::crew::{Crew, Part, Shared};
-use super::target::TargetDir;
+use super::plan::FileTask;
 use crate::error::{ClientError, Result};
 use crate::fetch::Fetcher;
 use cas_core::id::Kind;
 use cas_core::manifest::{Content, EntryWithIds, Manifest, PieceAt};
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, openat};
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -30,62 +29,43 @@ pub enum Before {
     Old,
 }
 
-/// Makes `name` anew. If it cannot be completed, it is removed again. Answers the bytes written.
-pub fn create(
-    dir: &TargetDir,
-    name: &OsStr,
-    manifest: &Manifest<Fetcher>,
-    file: &EntryWithIds,
-    crew: &Crew,
-) -> Result<u64> {
+/// Makes the file anew. If it cannot be completed, it is removed again. Answers the bytes written.
+pub fn create(task: &FileTask, manifest: &Manifest<Fetcher>, crew: &Crew) -> Result<u64> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = openat(dir.fd(), name, flags, Mode::from_raw_mode(UNFINISHED));
-    let out = File::from(opened.map_err(|e| failed("create", dir, name, e))?);
-    let written = write(out, Before::Empty, dir, name, manifest, file, crew);
+    let opened = openat(task.dir.fd(), &*task.name, flags, Mode::from_raw_mode(UNFINISHED));
+    let out = File::from(opened.map_err(|e| failed("create", task, e))?);
+    let written = write(out, Before::Empty, task, manifest, crew);
     if written.is_err() {
-        let _ = dir.remove(name);
+        let _ = task.dir.remove(&task.name);
     }
     written
 }
 
-/// Brings an existing regular file to the content of `file`. Answers the bytes written.
-pub fn update(
-    dir: &TargetDir,
-    name: &OsStr,
-    manifest: &Manifest<Fetcher>,
-    file: &EntryWithIds,
-    crew: &Crew,
-) -> Result<u64> {
+/// Brings the regular file that stands there to its new content. Answers the bytes written.
+pub fn update(task: &FileTask, manifest: &Manifest<Fetcher>, crew: &Crew) -> Result<u64> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let out = File::from(openat(dir.fd(), name, flags, Mode::empty()).map_err(|e| failed("open", dir, name, e))?);
-    write(out, Before::Old, dir, name, manifest, file, crew)
+    let opened = openat(task.dir.fd(), &*task.name, flags, Mode::empty());
+    let out = File::from(opened.map_err(|e| failed("open", task, e))?);
+    write(out, Before::Old, task, manifest, crew)
 }
 
-fn write(
-    out: File,
-    before: Before,
-    dir: &TargetDir,
-    name: &OsStr,
-    manifest: &Manifest<Fetcher>,
-    file: &EntryWithIds,
-    crew: &Crew,
-) -> Result<u64> {
-    let write_failed = |e| failed("write", dir, name, e);
-    if let Content::Inline(bytes) = &file.entry.content {
-        out.write_all_at(bytes, 0).map_err(write_failed)?;
+fn write(out: File, before: Before, task: &FileTask, manifest: &Manifest<Fetcher>, crew: &Crew) -> Result<u64> {
+    let entry = &task.file.entry;
+    if let Content::Inline(bytes) = &entry.content {
+        out.write_all_at(bytes, 0).map_err(|e| failed("write", task, e))?;
         if before == Before::Old {
-            out.set_len(file.entry.size).map_err(write_failed)?;
+            out.set_len(entry.size).map_err(|e| failed("write", task, e))?;
         }
         return Ok(bytes.len() as u64);
     }
     let shared = crew.open(out, before);
-    let walked = write_pieces(&shared, manifest, file, crew);
+    let walked = write_pieces(&shared, manifest, &task.file, crew);
     // Whatever the walk came to, parts in the hands of others are waited for.
     let written = crew.finish(&shared, manifest.source());
-    let data_end = walked.map_err(|e| named(e, dir, name))?;
-    let written = written.map_err(|e| named(e, dir, name))?;
-    if before == Before::Old || data_end < file.entry.size {
-        shared.out().set_len(file.entry.size).map_err(write_failed)?;
+    let data_end = walked.map_err(|e| named(e, task))?;
+    let written = written.map_err(|e| named(e, task))?;
+    if before == Before::Old || data_end < entry.size {
+        shared.out().set_len(entry.size).map_err(|e| failed("write", task, e))?;
     }
     Ok(written)
 }
@@ -159,13 +139,13 @@ fn clear(file: &File, piece: &PieceAt) -> io::Result<()> {
 }
 
 /// Says which file it was that could not be read or written.
-fn named(error: ClientError, dir: &TargetDir, name: &OsStr) -> ClientError {
+fn named(error: ClientError, task: &FileTask) -> ClientError {
     match error {
-        ClientError::Io { what, source } => failed(&what, dir, name, source),
+        ClientError::Io { what, source } => failed(&what, task, source),
         other => other,
     }
 }
 
-fn failed(doing: &str, dir: &TargetDir, name: &OsStr, error: impl Into<io::Error>) -> ClientError {
-    ClientError::io(format!("{doing} {}", dir.path().join(name).display()), error)
+fn failed(doing: &str, task: &FileTask, error: impl Into<io::Error>) -> ClientError {
+    ClientError::io(format!("{doing} {}", task.dir.path().join(&*task.name).display()), error)
 }

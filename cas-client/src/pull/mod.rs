@@ -175,16 +175,16 @@ fn write_task(manifest: &Manifest<Fetcher>, task: &FileTask, shared: &Shared<'_>
 fn write_one(manifest: &Manifest<Fetcher>, task: &FileTask, shared: &Shared<'_>, crew: &Crew) -> Result<u64> {
     let FileTask { dir, name, file, existing } = task;
     let written = if *existing {
-        match file::update(dir, name, manifest, file, crew) {
+        match file::update(task, manifest, crew) {
             Err(ClientError::Io { .. }) => {
                 // Not writable, or busy: a new file in its place.
                 dir.remove(name).map_err(|e| ClientError::io("remove the old file", e))?;
-                file::create(dir, name, manifest, file, crew)?
+                file::create(task, manifest, crew)?
             }
             done => done?,
         }
     } else {
-        file::create(dir, name, manifest, file, crew)?
+        file::create(task, manifest, crew)?
     };
     let xattrs = xattrs(manifest, file)?;
     let set = attributes::apply(dir, name, &file.entry, &xattrs, &shared.owners, &shared.denied);
