@@ -52,7 +52,7 @@ impl Exit {
     fn of_service(error: &ServiceError) -> Self {
         match error {
             ServiceError::Busy(_) | ServiceError::Conflict { .. } => Self::Busy,
-            ServiceError::Denied(_) => Self::NoPermission,
+            ServiceError::Denied(_) | ServiceError::WrongKey { .. } => Self::NoPermission,
             ServiceError::Full { .. } => Self::Full,
             ServiceError::Damaged { .. } | ServiceError::NotFound { what: "index", .. } => Self::Damaged,
             ServiceError::Retained(_) => Self::Retained,
@@ -61,6 +61,8 @@ impl Exit {
             | ServiceError::RootMissing(_)
             | ServiceError::Version { .. }
             | ServiceError::Stopped(_)
+            | ServiceError::Unreachable { .. }
+            | ServiceError::Protocol(_)
             | ServiceError::Io { .. } => Self::Failed,
         }
     }

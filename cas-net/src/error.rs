@@ -1,7 +1,7 @@
 //! Why an index or a node says no, divided by what the caller can do next.
 
 use crate::{SessionId, SnapshotRow};
-use cas_core::id::BlockId;
+use cas_core::id::{BlockId, PublicKey};
 
 /// What an index or a node answers.
 pub type Result<T> = std::result::Result<T, ServiceError>;
@@ -75,6 +75,30 @@ pub enum ServiceError {
         #[source]
         source: std::io::Error,
     },
+    /// The peer does not answer: it is off, cut off, or went away in the middle; what was asked may or may not have
+    /// been done. Ask another, or again later.
+    #[error("{peer} does not answer: {detail}")]
+    Unreachable {
+        /// Its address.
+        peer: String,
+        /// What was tried, and how it ended.
+        detail: String,
+    },
+    /// Another server stands at the address than the one that was named. Never go on; look who it is.
+    #[error(
+        "the server at {address} has the key {found}, expected {expected}: it is another server, or somebody stands in between"
+    )]
+    WrongKey {
+        /// The address, without the key.
+        address: String,
+        /// The key in the address.
+        expected: PublicKey,
+        /// The key it showed.
+        found: PublicKey,
+    },
+    /// The peer says what the protocol does not allow, or does not know what was asked: one of both is newer or broken.
+    #[error("protocol: {0}")]
+    Protocol(String),
     /// A snapshot is kept by a retention rule.
     #[error("{} version {} is kept by retention", .0.name, .0.seq)]
     Retained(Box<SnapshotRow>),

@@ -1,6 +1,7 @@
 //! Grants: the index's leave to write blocks in a session, with the epoch of the answer that gave it.
 
 use crate::SessionId;
+use crate::wire::wire;
 use cas_core::id::{Epoch, PublicKey};
 use cas_core::signing::{SIGNATURE_LEN, SigningKey, verify};
 
@@ -17,6 +18,8 @@ pub struct Grant {
     pub replace: bool,
     signature: [u8; SIGNATURE_LEN],
 }
+
+wire!(struct Grant { session, epoch, replace, signature });
 
 impl Grant {
     /// Signs a grant.

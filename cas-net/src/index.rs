@@ -1,11 +1,14 @@
 //! The index's side of the border: sessions, presence, registration, commits, names, collection. DESIGN §7.1.
 
+use crate::wire::wire;
 use crate::{Deleted, Grant, NodeId, Receipt, Result};
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, SnapshotId, Sum, VaultId};
 
 /// A push session: what protects a running push from garbage collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
+
+wire!(newtype SessionId);
 
 impl std::fmt::Display for SessionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -26,6 +29,8 @@ pub struct StartSession {
     pub label: String,
 }
 
+wire!(struct StartSession { vault, domain, device, label });
+
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionStart {
@@ -36,6 +41,8 @@ pub struct SessionStart {
     /// How many blocks of the domain are marked bad: if any, a client should not trust its stat cache.
     pub damaged: u64,
 }
+
+wire!(struct SessionStart { session, epoch, damaged });
 
 /// A live session, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +57,8 @@ pub struct SessionInfo {
     pub label: String,
 }
 
+wire!(struct SessionInfo { session, epoch, started_ns, label });
+
 /// Which blocks are there.
 #[derive(Debug, Clone)]
 pub struct HaveAnswer {
@@ -58,6 +67,8 @@ pub struct HaveAnswer {
     /// Leave to write the absent ones. `replace` is set if any of them is marked bad.
     pub grant: Grant,
 }
+
+wire!(struct HaveAnswer { present, grant });
 
 /// Pages and lists to register, children before parents, with the receipts of all that is new.
 #[derive(Debug, Clone, Default)]
@@ -69,12 +80,16 @@ pub struct Registration {
     pub receipts: Vec<Receipt>,
 }
 
+wire!(struct Registration { headers, receipts });
+
 /// The answer: empty, or what is neither a live row nor covered by a good receipt. Then nothing was registered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registered {
     /// What to ask for, put and register again.
     pub missing: Vec<BlockId>,
 }
+
+wire!(struct Registered { missing });
 
 /// A new version of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +102,8 @@ pub struct Commit {
     pub key: [u8; 16],
 }
 
+wire!(struct Commit { object, receipt, key });
+
 /// A committed version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -95,6 +112,8 @@ pub struct Committed {
     /// Its seq.
     pub seq: u64,
 }
+
+wire!(struct Committed { snapshot, seq });
 
 /// Whether a snapshot lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +128,8 @@ pub enum SnapshotState {
         by: PublicKey,
     },
 }
+
+wire!(enum SnapshotState as "state of a snapshot" { 0 = Live, 1 = Trash { since_ns, by } });
 
 /// A version of a name, as the index knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +152,8 @@ pub struct SnapshotRow {
     pub state: SnapshotState,
 }
 
+wire!(struct SnapshotRow { vault, name, seq, snapshot, object, root, time_ns, state });
+
 /// Whether a row lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowState {
@@ -141,6 +164,8 @@ pub enum RowState {
     /// Being deleted, since this epoch.
     Condemned(Epoch),
 }
+
+wire!(enum RowState as "state of a row" { 0 = Live, 1 = Bad, 2 = Condemned(epoch) });
 
 /// What the index knows of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +186,8 @@ pub struct StoredRow {
     pub state: RowState,
 }
 
+wire!(struct StoredRow { id, domain, kind, count, sum, len, state });
+
 /// An order to delete: obeyed only where put_epoch (and the partition's floor) are below `epoch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delete {
@@ -170,6 +197,8 @@ pub struct Delete {
     pub epoch: Epoch,
 }
 
+wire!(struct Delete { id, epoch });
+
 /// Who holds the collection back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GcHolder {
@@ -178,6 +207,8 @@ pub enum GcHolder {
     /// Not all nodes were read since the index was rebuilt.
     NewEra,
 }
+
+wire!(enum GcHolder as "holder of the collection" { 0 = Session(session), 1 = NewEra });
 
 /// One step of collection.
 #[derive(Debug, Clone, Default)]
@@ -192,6 +223,8 @@ pub struct Condemned {
     pub more: bool,
 }
 
+wire!(struct Condemned { deletes, bytes, held, more });
+
 /// The counts against a recount from the edges.
 #[derive(Debug, Clone, Default)]
 pub struct Recount {
@@ -204,6 +237,8 @@ pub struct Recount {
     /// Children or roots that have no row at all.
     pub dangling: Vec<BlockId>,
 }
+
+wire!(struct Recount { rows, edges, wrong, dangling });
 
 /// The state of an index.
 #[derive(Debug, Clone)]
@@ -224,12 +259,16 @@ pub struct IndexStatus {
     pub sessions: Vec<SessionInfo>,
 }
 
+wire!(struct IndexStatus { epoch, live, bad, condemned, unreferenced, bytes, sessions });
+
 /// What closing left behind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Checkpointed {
     /// Bytes of log that the next start will replay.
     pub log_tail: u64,
 }
+
+wire!(struct Checkpointed { log_tail });
 
 /// Owns names, edges and counts. Implemented by the local index and by the network.
 pub trait Index: Send + Sync {

@@ -4,13 +4,23 @@
 //! nodes. The embedded store implements them in one process, the network by messages; whoever calls
 //! them cannot tell. Everything here is plain data and blocking calls: async is a coat worn outside.
 //! Not here: what an index or a node does with it.
+//!
+//! The network: an [`Address`](address::Address) names a server and its key, `calls` holds every request,
+//! `wire` their bytes. PROTOCOL.md specifies all of it.
 
+pub mod address;
+pub mod calls;
 pub mod encoding;
+pub mod envelope;
 mod error;
+mod error_wire;
 mod grant;
+pub mod hello;
 mod index;
+pub mod limits;
 mod node;
 mod receipt;
+pub mod wire;
 
 pub use error::{Result, ServiceError};
 pub use grant::Grant;

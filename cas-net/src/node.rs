@@ -1,5 +1,6 @@
 //! The node's side of the border: keeps sealed blocks, says so, gives them back, deletes them when told.
 
+use crate::wire::wire;
 use crate::{Delete, Grant, Receipt, Result};
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, Sum};
 use std::sync::mpsc;
@@ -7,6 +8,8 @@ use std::sync::mpsc;
 /// A node, by its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub PublicKey);
+
+wire!(newtype NodeId);
 
 /// A block to keep: a frame, or an object of kind snapshot or keyring.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub struct StoredBlock {
     /// The newest epoch under which it was put or touched.
     pub put_epoch: Epoch,
 }
+
+wire!(struct StoredBlock { id, domain, kind, sum, len, put_epoch });
 
 /// A receipt that will come once the group is durable. Dropping it does not undo the put.
 #[derive(Debug)]
@@ -93,6 +98,8 @@ pub enum Deleted {
     Kept,
 }
 
+wire!(enum Deleted as "answer to a delete" { 0 = Gone, 1 = Kept });
+
 /// One step of a scrub.
 #[derive(Debug, Clone, Default)]
 pub struct Scrubbed {
@@ -105,6 +112,8 @@ pub struct Scrubbed {
     /// Where to go on; `None` when the end is reached.
     pub next: Option<BlockId>,
 }
+
+wire!(struct Scrubbed { blocks, bytes, damaged, next });
 
 /// What a node holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -120,6 +129,8 @@ pub struct NodeStats {
     /// Segment files.
     pub segments: u64,
 }
+
+wire!(struct NodeStats { blocks, live_bytes, dead_bytes, segment_bytes, segments });
 
 /// Keeps sealed blocks. Implemented by the local store and by the network.
 pub trait Node: Send + Sync {

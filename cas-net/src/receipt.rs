@@ -1,6 +1,7 @@
 //! Receipts: a node's word that blocks are durable, signed once per group.
 
 use crate::NodeId;
+use crate::wire::wire;
 use cas_core::id::{BlockId, Epoch, Kind, Sum};
 use cas_core::signing::{SIGNATURE_LEN, SigningKey, verify};
 
@@ -19,6 +20,8 @@ pub struct Received {
     pub len: u32,
 }
 
+wire!(struct Received { id, kind, sum, len });
+
 /// A node's word that it holds these blocks durably, under a grant of this epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
@@ -30,6 +33,8 @@ pub struct Receipt {
     pub blocks: Vec<Received>,
     signature: [u8; SIGNATURE_LEN],
 }
+
+wire!(struct Receipt { node, grant_epoch, blocks, signature });
 
 impl Receipt {
     /// Signs a receipt.

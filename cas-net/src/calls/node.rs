@@ -1,0 +1,76 @@
+//! Requests to a node: one for each method of [`Node`](crate::Node). PROTOCOL §9.
+
+use super::Family;
+use crate::wire::{calls, wire};
+use crate::{Delete, Deleted, Grant, NodeStats, Scrubbed, StoredBlock};
+use cas_core::id::{BlockId, DomainId, Kind, Sum};
+
+/// A block to keep, without its bytes: those are the body in the same place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutHead {
+    /// Its name.
+    pub id: BlockId,
+    /// What it is.
+    pub kind: Kind,
+    /// Whose it is.
+    pub domain: DomainId,
+    /// BLAKE3 of the bytes.
+    pub sum: Sum,
+}
+
+wire!(struct PutHead { id, kind, domain, sum });
+
+calls! { Family::Node;
+    /// `Node::offer`; a second answer is the receipt of what the node has.
+    1 again Offer {
+        /// The grant.
+        grant: Grant,
+        /// The blocks.
+        ids: Vec<BlockId>,
+    } -> Vec<bool>;
+    /// `Node::put`; the bodies are the blocks' bytes, a second answer is their receipt.
+    2 again Put {
+        /// The grant.
+        grant: Grant,
+        /// What the bodies are.
+        blocks: Vec<PutHead>,
+    } -> ();
+    /// `Node::get`; the body of the answer is the block.
+    3 again Get {
+        /// The block.
+        id: BlockId,
+    } -> ();
+    /// `Node::locality`.
+    4 again Locality {
+        /// The blocks.
+        ids: Vec<BlockId>,
+    } -> Vec<Option<u64>>;
+    /// `Node::delete`.
+    5 again DeleteBlocks {
+        /// The orders.
+        deletes: Vec<Delete>,
+    } -> Vec<Deleted>;
+    /// `Node::list`; an answer may be shorter than the limit before the end: an empty one is the end.
+    6 again List {
+        /// After this block.
+        after: Option<BlockId>,
+        /// At most so many.
+        limit: u32,
+    } -> Vec<StoredBlock>;
+    /// `Node::scrub`.
+    7 again Scrub {
+        /// After this block.
+        after: Option<BlockId>,
+        /// About so many bytes.
+        byte_limit: u64,
+    } -> Scrubbed;
+    /// `Node::compact`.
+    8 again Compact {
+        /// The share of dead bytes that may stay.
+        dead_share: f64,
+    } -> u64;
+    /// `Node::stats`.
+    9 again Stats {} -> NodeStats;
+    /// `Node::close`: makes its cache durable; the server goes on.
+    10 again Close {} -> ();
+}
