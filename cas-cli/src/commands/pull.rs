@@ -104,7 +104,18 @@ impl Pull {
         marked?;
         closed?;
         tell(work, &options, &progress, &report, began);
-        Ok(if report.problems.is_empty() { Exit::Ok } else { Exit::Partial })
+        Ok(exit_of(&report))
+    }
+}
+
+/// Damage of stored bytes is told apart from what the target would not take.
+fn exit_of(report: &PullReport) -> Exit {
+    if report.problems.iter().any(|problem| problem.is_damage()) {
+        Exit::Damaged
+    } else if report.problems.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Partial
     }
 }
 
@@ -131,27 +142,41 @@ fn tell(work: &Workplace, options: &PullOptions, progress: &pull::Progress, repo
         let item = String::from_utf8_lossy(&problem.path).into_owned();
         let why = reasons(&problem.cause);
         if printer.json() {
-            eprintln!(
-                "{}",
-                json!({"message_type": "error", "error": {"message": why}, "during": "restore", "item": item})
-            );
+            let mut value =
+                json!({"message_type": "error", "error": {"message": why}, "during": "restore", "item": item});
+            value["damaged"] = problem.is_damage().into();
+            if let Some(path) = &problem.partial {
+                value["partial"] = path.to_string_lossy().into();
+            }
+            eprintln!("{value}");
         } else {
-            printer.warn(format!("{item} was not restored: {why}"));
+            let item = crate::escape::text(&problem.path);
+            let partial = problem
+                .partial
+                .as_ref()
+                .map_or(String::new(), |path| format!("; {} is what stood there, in part overwritten", path.display()));
+            printer.warn(format!("{item} was not restored: {why}{partial}"));
         }
     }
     let load = |n: &std::sync::atomic::AtomicU64| n.load(Relaxed);
     let (files, unchanged) = (load(&progress.files), load(&progress.unchanged));
+    let damaged = report.problems.iter().filter(|problem| problem.is_damage()).count();
+    let failed = report.problems.len() - damaged;
+    let restored = files.saturating_sub(unchanged + report.problems.len() as u64);
     if printer.json() {
         printer.object(&json!({
             "message_type": "summary",
-            "seconds_elapsed": began.elapsed().as_secs_f64(),
-            "total_files": files,
-            "files_restored": files - unchanged,
+            "seconds_elapsed": began.elapsed().as_secs(),
+            "total_duration": began.elapsed().as_secs_f64(),
+            "total_files": files + load(&progress.others),
+            "files_restored": restored + load(&progress.others),
             "files_skipped": unchanged,
             "files_deleted": load(&progress.deleted),
             "total_bytes": load(&progress.bytes),
             "bytes_restored": load(&progress.written),
             "errors": report.problems.len(),
+            "files_damaged": damaged,
+            "files_failed": failed,
             "dry_run": options.dry_run,
         }));
         return;
@@ -163,12 +188,21 @@ fn tell(work: &Workplace, options: &PullOptions, progress: &pull::Progress, repo
         ));
     }
     let would = if options.dry_run { " would be" } else { "" };
+    let part = |n: u64, what: &str| if n > 0 { format!(", {n} {what}") } else { String::new() };
     printer.say(format!(
-        "{}{would}: {files} files ({unchanged} as they were, {} removed), {}, {} written; {}",
+        "{}{would}: {files} files{}{}{}{}, {}, {} written; {}",
         options.target.display(),
-        load(&progress.deleted),
+        part(unchanged, "as they were"),
+        part(load(&progress.deleted), "removed"),
+        part(damaged as u64, "lost to damage"),
+        part(failed as u64, "failed"),
         bytes(load(&progress.bytes)),
         bytes(load(&progress.written)),
         duration(began.elapsed()),
     ));
+    if damaged > 0 {
+        printer.warn(
+            "stored bytes are damaged: the files are named above; pushing them again, where they still are, heals them",
+        );
+    }
 }

@@ -13,6 +13,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+/// Attributes that a user, not the system, gives to files.
+const USERS_OWN: [&[u8]; 2] = [b"user.", b"system.posix_acl_"];
+
 /// What could not be set because the user may not.
 #[derive(Debug, Default)]
 pub struct Denied {
@@ -62,18 +65,23 @@ fn by_name(
     *known.entry(name.to_vec()).or_insert_with(|| look_up(OsStr::from_bytes(name)))
 }
 
-/// Sets everything on `name` in `dir`. `xattrs` are those of the entry, wherever they were stored.
+/// Sets everything on `name` in `dir`. `xattrs` are those of the entry, wherever they were stored; what was there before is
+/// freed of others that a user may set.
 pub fn apply(
     dir: &TargetDir,
     name: &OsStr,
     entry: &Entry,
     xattrs: &[(Vec<u8>, Vec<u8>)],
+    was_there: bool,
     owners: &OwnerPolicy,
     denied: &Denied,
 ) -> io::Result<()> {
     set_owner(dir, name, entry, owners, denied)?;
     if entry.file_type != FileType::Symlink {
         chmodat(dir.fd(), name, Mode::from_raw_mode(entry.mode.into()), AtFlags::empty())?;
+    }
+    if was_there {
+        remove_other_xattrs(dir, name, xattrs)?;
     }
     set_xattrs(dir, name, xattrs, denied)?;
     let time = Timespec { tv_sec: entry.mtime.seconds, tv_nsec: entry.mtime.nanoseconds.into() };
@@ -103,7 +111,10 @@ fn set_owner(dir: &TargetDir, name: &OsStr, entry: &Entry, owners: &OwnerPolicy,
 }
 
 fn set_xattrs(dir: &TargetDir, name: &OsStr, xattrs: &[(Vec<u8>, Vec<u8>)], denied: &Denied) -> io::Result<()> {
-    let path = dir.path().join(name);
+    if xattrs.is_empty() {
+        return Ok(());
+    }
+    let path = dir.path_to(name);
     for (key, value) in xattrs {
         match xattr::set(&path, OsStr::from_bytes(key), value) {
             Ok(()) => {}
@@ -111,6 +122,25 @@ fn set_xattrs(dir: &TargetDir, name: &OsStr, xattrs: &[(Vec<u8>, Vec<u8>)], deni
                 denied.xattrs.fetch_add(1, Relaxed);
             }
             Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+fn remove_other_xattrs(dir: &TargetDir, name: &OsStr, xattrs: &[(Vec<u8>, Vec<u8>)]) -> io::Result<()> {
+    let path = dir.path_to(name);
+    let there = match xattr::list(&path) {
+        Err(e) if may_not(&e) => return Ok(()),
+        there => there?,
+    };
+    for key in there {
+        let bytes = key.as_bytes();
+        let ours = USERS_OWN.iter().any(|prefix| bytes.starts_with(prefix));
+        if ours && xattrs.binary_search_by(|(k, _)| k[..].cmp(bytes)).is_err() {
+            match xattr::remove(&path, &key) {
+                Err(e) if !may_not(&e) => return Err(e),
+                _ => {}
+            }
         }
     }
     Ok(())

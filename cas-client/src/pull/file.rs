@@ -1,22 +1,20 @@
-//! Writes the bytes of one file: a new one, or into an existing one just what differs.
+//! Writes the bytes of one file: all of them, or into older content just what differs.
 //!
 //! A large file is written by every thread: the one that has the job walks its pieces and offers [`Part`]s of them
 //! to the [`Crew`]; whoever is idle takes one.
 
 use super::crew::{Crew, Part, Shared};
-use super::plan::FileTask;
 use crate::error::{ClientError, Result};
 use crate::fetch::Fetcher;
 use cas_core::id::Kind;
 use cas_core::manifest::{Content, EntryWithIds, Manifest, PieceAt};
-use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, openat};
+use cas_core::secret::ContentKey;
+use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// Mode of a file that is not complete yet.
-const UNFINISHED: u32 = 0o600;
 /// Bytes of a part: enough that handing it over costs nothing.
 const PART_BYTES: u64 = 4 << 20;
 
@@ -29,43 +27,55 @@ pub enum Before {
     Old,
 }
 
-/// Makes the file anew. If it cannot be completed, it is removed again. Answers the bytes written.
-pub fn create(task: &FileTask, manifest: &Manifest<Fetcher>, crew: &Crew) -> Result<u64> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = openat(task.dir.fd(), &*task.name, flags, Mode::from_raw_mode(UNFINISHED));
-    let out = File::from(opened.map_err(|e| failed("create", task, e))?);
-    let written = write(out, Before::Empty, task, manifest, crew);
-    if written.is_err() {
-        let _ = task.dir.remove(&task.name);
-    }
-    written
+/// Whether the content is one block at most, without a hole.
+pub fn is_small(file: &EntryWithIds) -> bool {
+    matches!(file.entry.content, Content::None | Content::Inline(_)) || only_block(file).is_some()
 }
 
-/// Brings the regular file that stands there to its new content. Answers the bytes written.
-pub fn update(task: &FileTask, manifest: &Manifest<Fetcher>, crew: &Crew) -> Result<u64> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = openat(task.dir.fd(), &*task.name, flags, Mode::empty());
-    let out = File::from(opened.map_err(|e| failed("open", task, e))?);
-    write(out, Before::Old, task, manifest, crew)
+/// All bytes of a small file.
+pub fn whole(manifest: &Manifest<Fetcher>, file: &EntryWithIds) -> Result<Vec<u8>> {
+    match (&file.entry.content, only_block(file)) {
+        (Content::Inline(bytes), _) => Ok(bytes.clone()),
+        (_, Some(key)) => manifest.source().piece(&file.ids[0], key, file.entry.size),
+        _ => Ok(Vec::new()),
+    }
 }
 
-fn write(out: File, before: Before, task: &FileTask, manifest: &Manifest<Fetcher>, crew: &Crew) -> Result<u64> {
-    let entry = &task.file.entry;
-    if let Content::Inline(bytes) = &entry.content {
-        out.write_all_at(bytes, 0).map_err(|e| failed("write", task, e))?;
-        if before == Before::Old {
-            out.set_len(entry.size).map_err(|e| failed("write", task, e))?;
-        }
-        return Ok(bytes.len() as u64);
+/// Whether the bytes that stand in a file are those of a small one.
+pub fn is_whole(out: &File, manifest: &Manifest<Fetcher>, file: &EntryWithIds) -> io::Result<bool> {
+    if out.metadata()?.len() != file.entry.size {
+        return Ok(false);
     }
+    let mut old = vec![0; file.entry.size as usize];
+    out.read_exact_at(&mut old, 0)?;
+    Ok(match (&file.entry.content, only_block(file)) {
+        (Content::Inline(bytes), _) => *bytes == old,
+        (_, Some(key)) => manifest.source().keys().content_key(Kind::Data, &old) == *key,
+        _ => true,
+    })
+}
+
+/// The key of the one block that is all of the content.
+fn only_block(file: &EntryWithIds) -> Option<&ContentKey> {
+    match &file.entry.content {
+        Content::Pieces(pieces) => match &pieces[..] {
+            [one] => one.data.as_ref(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Writes content of more than one block. Answers the bytes written.
+pub fn write(out: File, before: Before, file: &EntryWithIds, manifest: &Manifest<Fetcher>, crew: &Crew) -> Result<u64> {
     let shared = crew.open(out, before);
-    let walked = write_pieces(&shared, manifest, &task.file, crew);
+    let walked = write_pieces(&shared, manifest, file, crew);
     // Whatever the walk came to, parts in the hands of others are waited for.
     let written = crew.finish(&shared, manifest.source());
-    let data_end = walked.map_err(|e| named(e, task))?;
-    let written = written.map_err(|e| named(e, task))?;
-    if before == Before::Old || data_end < entry.size {
-        shared.out().set_len(entry.size).map_err(|e| failed("write", task, e))?;
+    let data_end = walked?;
+    let written = written?;
+    if before == Before::Old || data_end < file.entry.size {
+        shared.out().set_len(file.entry.size).map_err(|e| ClientError::io("write", e))?;
     }
     Ok(written)
 }
@@ -136,16 +146,4 @@ fn clear(file: &File, piece: &PieceAt) -> io::Result<()> {
         at += n as u64;
     }
     Ok(())
-}
-
-/// Says which file it was that could not be read or written.
-fn named(error: ClientError, task: &FileTask) -> ClientError {
-    match error {
-        ClientError::Io { what, source } => failed(&what, task, source),
-        other => other,
-    }
-}
-
-fn failed(doing: &str, task: &FileTask, error: impl Into<io::Error>) -> ClientError {
-    ClientError::io(format!("{doing} {}", task.dir.path().join(&*task.name).display()), error)
 }

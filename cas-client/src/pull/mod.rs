@@ -6,11 +6,14 @@
 //! ```
 //!
 //! Promise: only verified bytes are written, nothing outside of the target; what cannot be restored is a
-//! [`Problem`] and costs nothing else; what is there already and right is not written again.
+//! [`Problem`] and costs nothing else; what is there already and right is not written again. No name stands for
+//! half a file (see `place`). A pull that was stopped is completed by the same command.
 
 mod attributes;
 mod crew;
 mod file;
+mod links;
+mod place;
 mod plan;
 mod target;
 
@@ -23,12 +26,14 @@ use crate::push::ExcludeRules;
 use crate::store::Store;
 use attributes::OwnerPolicy;
 use cas_core::id::BlockId;
-use cas_core::manifest::{Content, Manifest, ManifestPath, decode_xattrs};
+use cas_core::manifest::{Manifest, ManifestPath, decode_xattrs};
 use cas_core::secret::DomainKeys;
 use cas_core::snapshot::Details;
 use crew::Crew;
 use crossbeam_channel::bounded;
+use place::Failure;
 use plan::{FileTask, Planner};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -83,6 +88,16 @@ pub struct Problem {
     pub path: Vec<u8>,
     /// Why.
     pub cause: ClientError,
+    /// A file that was changed and could not be completed: a mixture of old and new bytes.
+    pub partial: Option<PathBuf>,
+}
+
+impl Problem {
+    /// Whether stored bytes are damaged, rather than something wrong with the target.
+    pub fn is_damage(&self) -> bool {
+        use ClientError::{Damaged, Format, Untrusted};
+        matches!(self.cause, Damaged { .. } | Format { .. } | Untrusted { .. })
+    }
 }
 
 /// What came of it.
@@ -121,11 +136,14 @@ pub fn pull(
     let manifest_of_plan = manifest(fetcher.again());
     let mut planner = Planner::new(&manifest_of_plan, options, &shared)?;
     let crew = Crew::new(threads, progress, stop);
+    let in_place = matches!(options.overwrite, Overwrite::IfChanged | Overwrite::Always);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             let (manifest, jobs, shared, crew) = (manifest(fetcher.again()), jobs_out.clone(), &shared, crew.clone());
             scope.spawn(move || {
-                crew.work(&jobs, manifest.source(), |crew, task| write_task(&manifest, &task, shared, crew))
+                crew.work(&jobs, manifest.source(), |crew, task| {
+                    write_task(&manifest, &task, in_place, shared, crew);
+                })
             });
         }
         drop((jobs_out, crew));
@@ -136,6 +154,9 @@ pub fn pull(
         return Err(ClientError::Interrupted);
     }
     planner.finish(details)?;
+    if stop.load(Relaxed) {
+        return Err(ClientError::Interrupted);
+    }
     let problems = shared.problems.into_inner().expect("no thread panics with this lock");
     Ok(PullReport { problems, denied: shared.denied })
 }
@@ -150,44 +171,44 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    fn problem(&self, path: &[u8], cause: impl Into<ClientError>) {
+    /// Paths of the snapshot that were not restored.
+    fn failed(&self) -> HashSet<Vec<u8>> {
+        self.problems.lock().expect("no thread panics with this lock").iter().map(|p| p.path.clone()).collect()
+    }
+
+    fn problem(&self, path: &[u8], failure: impl Into<Failure>) {
         self.progress.problems.fetch_add(1, Relaxed);
-        let problem = Problem { path: path.to_vec(), cause: cause.into() };
+        let Failure { cause, partial } = failure.into();
+        let problem = Problem { path: path.to_vec(), cause, partial };
         self.problems.lock().expect("no thread panics with this lock").push(problem);
     }
 }
 
-fn write_task(manifest: &Manifest<Fetcher>, task: &FileTask, shared: &Shared<'_>, crew: &Crew) {
+/// Restores one file. What goes wrong is a problem.
+fn write_task(manifest: &Manifest<Fetcher>, task: &FileTask, in_place: bool, shared: &Shared<'_>, crew: &Crew) {
     if shared.stop.load(Relaxed) {
         return;
     }
-    match write_one(manifest, task, shared, crew) {
-        Ok(written) => {
-            shared.progress.written.fetch_add(written, Relaxed);
-        }
-        Err(cause) => shared.problem(task.file.path.as_bytes(), cause),
+    match write_one(manifest, task, in_place, shared, crew) {
+        Ok(written) => _ = shared.progress.written.fetch_add(written, Relaxed),
+        Err(failure) => shared.problem(task.file.path.as_bytes(), failure),
     }
-    if let Content::Inline(bytes) = &task.file.entry.content {
-        shared.progress.bytes.fetch_add(bytes.len() as u64, Relaxed);
+    if file::is_small(&task.file) {
+        shared.progress.bytes.fetch_add(task.file.entry.size, Relaxed);
     }
 }
 
-fn write_one(manifest: &Manifest<Fetcher>, task: &FileTask, shared: &Shared<'_>, crew: &Crew) -> Result<u64> {
+fn write_one(
+    manifest: &Manifest<Fetcher>,
+    task: &FileTask,
+    in_place: bool,
+    shared: &Shared<'_>,
+    crew: &Crew,
+) -> std::result::Result<u64, Failure> {
     let FileTask { dir, name, file, existing } = task;
-    let written = if *existing {
-        match file::update(task, manifest, crew) {
-            Err(ClientError::Io { .. }) => {
-                // Not writable, or busy: a new file in its place.
-                dir.remove(name).map_err(|e| ClientError::io("remove the old file", e))?;
-                file::create(task, manifest, crew)?
-            }
-            done => done?,
-        }
-    } else {
-        file::create(task, manifest, crew)?
-    };
+    let written = place::restore(task, in_place, manifest, crew)?;
     let xattrs = xattrs(manifest, file)?;
-    let set = attributes::apply(dir, name, &file.entry, &xattrs, &shared.owners, &shared.denied);
+    let set = attributes::apply(dir, name, &file.entry, &xattrs, *existing, &shared.owners, &shared.denied);
     set.map_err(|e| ClientError::io(format!("set the attributes of {}", dir.path().join(&**name).display()), e))?;
     Ok(written)
 }

@@ -2,17 +2,20 @@
 //!
 //! What has to wait for all files (hardlinks, deletions, attributes of folders) is noted and done at the end.
 
+use super::links::{Link, Linker};
+use super::place::UNFINISHED;
 use super::target::{TargetDir, is_dir, is_file};
 use super::{PullOptions, Shared, attributes, manifest_path, xattrs};
 use crate::error::{ClientError, Result};
 use crate::fetch::Fetcher;
 use crate::push::Excludes;
-use cas_core::manifest::{Entry, EntryWithIds, FileType, Manifest, ReadError, base_name_of};
+use cas_core::manifest::{Entry, EntryWithIds, FileType, Manifest, ReadError, ancestors_of, base_name_of, is_below};
 use cas_core::snapshot::Details;
-use rustix::fs::{AtFlags, Mode, Statx, linkat, makedev, mknodat, symlinkat};
+use rustix::fs::{Mode, Statx, makedev, mknodat, symlinkat};
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -69,9 +72,9 @@ pub struct Planner<'a> {
     job: Vec<FileTask>,
     job_bytes: u64,
     folders: Vec<(Vec<u8>, EntryWithIds)>,
-    hardlinks: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Where the first path of a hardlink was written, if that is not its path in the target.
-    moved: HashMap<Vec<u8>, Vec<u8>>,
+    links: Vec<Link>,
+    /// Files that are not restored themselves, and where the first of their names is in the target: that holds the content.
+    moved: HashMap<Box<[u8]>, Box<[u8]>>,
     incomplete: bool,
 }
 
@@ -94,7 +97,7 @@ impl<'a> Planner<'a> {
             job: Vec::new(),
             job_bytes: 0,
             folders: Vec::new(),
-            hardlinks: Vec::new(),
+            links: Vec::new(),
             moved: HashMap::new(),
             incomplete: false,
         })
@@ -146,12 +149,13 @@ impl<'a> Planner<'a> {
                 }
             };
             let path = entry.path.as_bytes();
-            if excluded.as_ref().is_some_and(|dir| cas_core::manifest::is_below(path, dir)) {
+            if excluded.as_ref().is_some_and(|dir| is_below(path, dir)) {
                 continue;
             }
-            let shown = std::path::Path::new("/").join(OsStr::from_bytes(path));
+            let shown = Path::new("/").join(OsStr::from_bytes(path));
             if self.excludes.excludes(&shown, entry.entry.is_dir()) {
                 excluded = Some(path.to_vec());
+                self.leave_alone(&path[skip..])?;
                 continue;
             }
             self.entry(entry, skip, send)?;
@@ -163,21 +167,54 @@ impl<'a> Planner<'a> {
     fn entry(&mut self, file: EntryWithIds, skip: usize, send: &impl Fn(Vec<FileTask>) -> Result<()>) -> Result<()> {
         let relative = file.path.as_bytes()[skip..].to_vec();
         self.leave_to_parent(&relative)?;
+        self.enter_lost_parents(&relative)?;
         let name: Box<OsStr> = OsStr::from_bytes(base_name_of(&relative)).into();
         let level = self.levels.last_mut().expect("the target itself is never left");
         level.extra.remove(&name);
         let dir = level.dir.clone();
+        let path = file.path.clone();
         let done = match file.entry.file_type {
             FileType::Directory => self.folder(dir, &name, relative.clone(), file),
-            FileType::File => self.file(dir, name, relative.clone(), file, send),
+            FileType::File => self.file(dir, name, skip, file, send),
             _ => self.other(dir.as_deref(), &name, &file),
         };
         match done {
-            Err(e @ (ClientError::Io { .. } | ClientError::Damaged { .. } | ClientError::Format { .. })) => {
-                self.shared.problem(&relative, e);
+            Err(e) if is_of_one_file(&e) => {
+                self.shared.problem(path.as_bytes(), e);
                 Ok(())
             }
             other => other,
+        }
+    }
+
+    /// What is excluded is not restored, and not deleted either.
+    fn leave_alone(&mut self, path: &[u8]) -> Result<()> {
+        self.leave_to_parent(path)?;
+        let parent = self.levels.last_mut().expect("the target itself is never left");
+        parent.extra.remove(OsStr::from_bytes(base_name_of(path)));
+        Ok(())
+    }
+
+    /// The folders above a path that lie in a part of the manifest that cannot be read: made as they are needed, so that
+    /// nothing is written in another place than its own. What they were like is lost with that part, and was said.
+    fn enter_lost_parents(&mut self, path: &[u8]) -> Result<()> {
+        loop {
+            let parent = self.levels.last().expect("the target itself is never left");
+            let Some(end) = path[parent.prefix.len()..].iter().position(|b| *b == b'/') else { return Ok(()) };
+            let lost = &path[..parent.prefix.len() + end];
+            let prefix = [lost, b"/"].concat();
+            let level = match parent.dir.as_ref().filter(|_| !self.options.dry_run) {
+                None => Level { prefix, dir: None, extra: BTreeSet::new() },
+                Some(dir) => match dir.enter(OsStr::from_bytes(base_name_of(lost))) {
+                    Ok((inner, there)) => self.level(prefix, Some(inner), there)?,
+                    Err(e) => {
+                        let failed = io("enter", dir, OsStr::from_bytes(base_name_of(lost)), e);
+                        self.shared.problem(lost, failed);
+                        Level { prefix, dir: None, extra: BTreeSet::new() }
+                    }
+                },
+            };
+            self.levels.push(level);
         }
     }
 
@@ -216,6 +253,12 @@ impl<'a> Planner<'a> {
         let mut extra = BTreeSet::new();
         if let Some(dir) = dir.as_ref().filter(|_| there && self.options.delete) {
             extra = dir.names().map_err(|e| ClientError::io(format!("list {}", dir.path().display()), e))?;
+            // What an earlier pull began goes now: later it could be what this one writes.
+            let begun = |name: &OsStr| name.as_bytes().starts_with(UNFINISHED.as_bytes());
+            for name in extra.iter().filter(|name| begun(name) && !self.options.dry_run) {
+                dir.remove(name).map_err(|e| io("remove", dir, name, e))?;
+            }
+            extra.retain(|name| !begun(name));
         }
         Ok(Level { prefix, dir, extra })
     }
@@ -224,19 +267,22 @@ impl<'a> Planner<'a> {
         &mut self,
         dir: Option<Arc<TargetDir>>,
         name: Box<OsStr>,
-        path: Vec<u8>,
+        skip: usize,
         mut file: EntryWithIds,
         send: &impl Fn(Vec<FileTask>) -> Result<()>,
     ) -> Result<()> {
         self.shared.progress.files.fetch_add(1, Relaxed);
         if let Some(first) = file.entry.hardlink.clone() {
-            match self.first_of(&first, &path)? {
-                Some(first) => {
-                    self.hardlinks.push((first, path));
-                    return Ok(());
-                }
-                None => file = self.content_of(file, &first)?,
+            let relative = &file.path.as_bytes()[skip..];
+            if self.is_restored(&first) {
+                let at = self.moved.get(&first[..]).cloned().unwrap_or_else(|| first[skip..].into());
+                let (path, to) = (file.path.as_bytes().into(), relative.into());
+                self.links.push(Link { first: first.into(), at, path, to });
+                return Ok(());
             }
+            let moved = relative.into();
+            file = self.content_of(&file, &first)?;
+            self.moved.insert(first.into(), moved);
         }
         let Some(dir) = dir else {
             self.shared.progress.bytes.fetch_add(file.entry.size, Relaxed);
@@ -251,7 +297,7 @@ impl<'a> Planner<'a> {
             return if self.options.dry_run || self.options.overwrite == Overwrite::Never {
                 Ok(())
             } else {
-                self.attributes(&dir, &name, &file)
+                self.attributes(&dir, &name, &file, true)
             };
         }
         if self.options.dry_run {
@@ -281,30 +327,25 @@ impl<'a> Planner<'a> {
         if job.is_empty() { Ok(()) } else { send(job) }
     }
 
-    /// Where the first path of a hardlink lies in the target; `None` if this is the first one that is restored.
-    fn first_of(&mut self, first: &[u8], path: &[u8]) -> Result<Option<Vec<u8>>> {
-        if let Some(moved) = self.moved.get(first) {
-            return Ok(Some(moved.clone()));
-        }
-        let dir = self.options.path.as_slice();
-        if dir.is_empty() {
-            return Ok(Some(first.to_vec()));
-        }
-        match first.strip_prefix(dir).and_then(|rest| rest.strip_prefix(b"/")) {
-            Some(inside) => Ok(Some(inside.to_vec())),
-            None => {
-                self.moved.insert(first.to_vec(), path.to_vec());
-                Ok(None)
-            }
-        }
+    /// Whether an entry is among what is restored, or another name in its place is.
+    fn is_restored(&self, path: &[u8]) -> bool {
+        let part = &self.options.path;
+        let inside = part.is_empty() || is_below(path, part);
+        let shown = |path: &[u8]| Path::new("/").join(OsStr::from_bytes(path));
+        let excluded = || {
+            let in_folder = ancestors_of(path).any(|dir| self.excludes.excludes(&shown(dir), true));
+            in_folder || self.excludes.excludes(&shown(path), false)
+        };
+        self.moved.contains_key(path) || (inside && !excluded())
     }
 
     /// A hardlink whose first path is not restored gets that one's content.
-    fn content_of(&self, file: EntryWithIds, first: &[u8]) -> Result<EntryWithIds> {
+    fn content_of(&self, file: &EntryWithIds, first: &[u8]) -> Result<EntryWithIds> {
         let found = self.manifest.lookup(&manifest_path(first)?).map_err(read_failed)?;
-        let name = || String::from_utf8_lossy(first).into_owned();
-        let found = found.ok_or_else(|| ClientError::NotFound { what: "path", name: name() })?;
-        Ok(EntryWithIds { path: file.path, ..found })
+        let is_holder =
+            |found: &EntryWithIds| found.entry.file_type == FileType::File && found.entry.hardlink.is_none();
+        let found = found.filter(is_holder).ok_or_else(|| no_holder(first))?;
+        Ok(EntryWithIds { path: file.path.clone(), ..found })
     }
 
     /// Whether what stands there stays as it is.
@@ -338,12 +379,13 @@ impl<'a> Planner<'a> {
             self.replace(dir, name)?;
         }
         make(dir, name, &file.entry).map_err(|e| io("create", dir, name, e))?;
-        self.attributes(dir, name, file)
+        self.attributes(dir, name, file, false)
     }
 
-    fn attributes(&self, dir: &TargetDir, name: &OsStr, file: &EntryWithIds) -> Result<()> {
+    fn attributes(&self, dir: &TargetDir, name: &OsStr, file: &EntryWithIds, was_there: bool) -> Result<()> {
         let xattrs = xattrs(self.manifest, file)?;
-        let set = attributes::apply(dir, name, &file.entry, &xattrs, &self.shared.owners, &self.shared.denied);
+        let set =
+            attributes::apply(dir, name, &file.entry, &xattrs, was_there, &self.shared.owners, &self.shared.denied);
         set.map_err(|e| io("set the attributes of", dir, name, e))
     }
 
@@ -359,6 +401,9 @@ impl<'a> Planner<'a> {
             let level = self.levels.pop().expect("it is longer");
             let Some(dir) = level.dir.filter(|_| !self.incomplete) else { continue };
             for name in level.extra {
+                if self.is_excluded_there(&dir, &level.prefix, &name)? {
+                    continue;
+                }
                 self.shared.progress.deleted.fetch_add(1, Relaxed);
                 if !self.options.dry_run {
                     let removed = dir.remove(&name).map_err(|e| io("remove", &dir, &name, e));
@@ -371,17 +416,24 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Hardlinks, then attributes of folders, deepest first. All files are written.
-    pub fn finish(self, details: &Details) -> Result<()> {
-        let (Some(root), false) = (&self.root, self.options.dry_run) else { return Ok(()) };
-        for (first, path) in &self.hardlinks {
-            if let Err(e) = link(root, first, path) {
-                self.shared.problem(path, ClientError::io("make a hard link", e));
-            }
+    /// Whether what is not in the snapshot is spared because it matches a pattern.
+    fn is_excluded_there(&self, dir: &TargetDir, prefix: &[u8], name: &OsStr) -> Result<bool> {
+        if self.options.excludes.patterns.is_empty() {
+            return Ok(false);
         }
+        let is_dir = stat(dir, name)?.as_ref().is_some_and(is_dir);
+        let inside = [&self.options.path, &b"/"[..], prefix, name.as_bytes()].concat();
+        Ok(self.excludes.excludes(&Path::new("/").join(OsStr::from_bytes(inside.trim_ascii_start())), is_dir))
+    }
+
+    /// Hardlinks, then attributes of folders, deepest first. All files are written.
+    pub fn finish(mut self, details: &Details) -> Result<()> {
+        let (Some(root), false) = (&self.root.clone(), self.options.dry_run) else { return Ok(()) };
+        let links = std::mem::take(&mut self.links);
+        Linker { manifest: self.manifest, options: self.options, shared: self.shared, root }.make(links);
         for (path, file) in self.folders.iter().rev().filter(|(path, _)| !path.is_empty()) {
             let set = open_parent(root, path).map_err(|e| ClientError::io("open a folder", e));
-            let set = set.and_then(|(dir, name)| self.attributes(&dir, &name, file));
+            let set = set.and_then(|(dir, name)| self.attributes(&dir, &name, file, true));
             if let Err(e) = set {
                 self.shared.problem(path, e);
             }
@@ -398,8 +450,15 @@ impl<'a> Planner<'a> {
             None => None,
         };
         let Some(entry) = entry else { return Ok(()) };
-        let set =
-            attributes::apply(root, OsStr::new("."), &entry, &entry.xattrs, &self.shared.owners, &self.shared.denied);
+        let set = attributes::apply(
+            root,
+            OsStr::new("."),
+            &entry,
+            &entry.xattrs,
+            true,
+            &self.shared.owners,
+            &self.shared.denied,
+        );
         if let Err(e) = set {
             self.shared.problem(b".", ClientError::io("set the attributes of the target", e));
         }
@@ -423,23 +482,8 @@ fn make(dir: &TargetDir, name: &OsStr, entry: &Entry) -> std::io::Result<()> {
     Ok(mknodat(dir.fd(), name, kind, Mode::from_raw_mode(0o600), makedev(major, minor))?)
 }
 
-fn link(root: &Arc<TargetDir>, first: &[u8], path: &[u8]) -> rustix::io::Result<()> {
-    let (from, from_name) = open_parent(root, first)?;
-    let (to, to_name) = open_parent(root, path)?;
-    let (a, b) = (from.stat(&from_name)?, to.stat(&to_name)?);
-    if let (Some(a), Some(b)) = (&a, &b)
-        && (a.stx_ino, a.stx_dev_major, a.stx_dev_minor) == (b.stx_ino, b.stx_dev_major, b.stx_dev_minor)
-    {
-        return Ok(());
-    }
-    if a.is_some() && b.is_some() {
-        to.remove(&to_name)?;
-    }
-    linkat(from.fd(), &*from_name, to.fd(), &*to_name, AtFlags::empty())
-}
-
 /// Opens the folder that a path of the target lies in, component by component, following no link.
-fn open_parent(root: &Arc<TargetDir>, path: &[u8]) -> rustix::io::Result<(Arc<TargetDir>, Box<OsStr>)> {
+pub(super) fn open_parent(root: &Arc<TargetDir>, path: &[u8]) -> rustix::io::Result<(Arc<TargetDir>, Box<OsStr>)> {
     let mut parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
     let name = OsStr::from_bytes(parts.pop().unwrap_or_default()).into();
     let mut dir = root.clone();
@@ -453,13 +497,25 @@ fn stat(dir: &TargetDir, name: &OsStr) -> Result<Option<Statx>> {
     dir.stat(name).map_err(|e| io("look at", dir, name, e))
 }
 
-fn io(doing: &str, dir: &TargetDir, name: &OsStr, error: impl Into<std::io::Error>) -> ClientError {
+pub(super) fn io(doing: &str, dir: &TargetDir, name: &OsStr, error: impl Into<std::io::Error>) -> ClientError {
     ClientError::io(format!("{doing} {}", dir.path().join(name).display()), error)
 }
 
-fn read_failed(error: ReadError<ClientError>) -> ClientError {
+pub(super) fn read_failed(error: ReadError<ClientError>) -> ClientError {
     let id = error.block;
     ClientError::damaged(id, error)
+}
+
+/// Whether an error concerns one file, and the rest goes on.
+fn is_of_one_file(error: &ClientError) -> bool {
+    use ClientError::{Damaged, Format, Io, Untrusted};
+    matches!(error, Io { .. } | Damaged { .. } | Format { .. } | Untrusted { .. })
+}
+
+/// A link to what the snapshot does not have.
+pub(super) fn no_holder(first: &[u8]) -> ClientError {
+    let why = format!("the snapshot has no file {:?}", String::from_utf8_lossy(first));
+    ClientError::Untrusted { what: "the hard link".to_owned(), why }
 }
 
 /// Which paths a gap covers.

@@ -8,7 +8,7 @@ use rustix::io::{Errno, Result};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +39,13 @@ impl TargetDir {
     /// The directory itself.
     pub fn fd(&self) -> &OwnedFd {
         &self.fd
+    }
+
+    /// A path to a name in it for calls that take no directory: it leads through the open directory, so no link on the way
+    /// to it matters.
+    pub fn path_to(&self, name: &OsStr) -> PathBuf {
+        let ours = PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()));
+        if ours.exists() { ours.join(name) } else { self.path.join(name) }
     }
 
     /// What stands under a name; `None` if nothing does.

@@ -331,7 +331,7 @@ fn refused<S: BlockSource>(walker: &Walker<'_, S>, cause: ReadCause<S::Error>) -
     let totals = Some(Totals { entries: 1, bytes });
     let gap = Box::new(Gap { after: walker.after().map(<[u8]>::to_vec), until: Some(path.to_vec()), totals });
     let (block, ..) = walker.page().expect("an entry stands in a page");
-    ReadError { block, gap, cause }
+    ReadError { block, gap, cause: Box::new(cause) }
 }
 
 #[cfg(test)]

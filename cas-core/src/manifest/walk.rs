@@ -35,7 +35,7 @@ pub struct ReadError<E: Error + 'static> {
     pub gap: Box<Gap>,
     /// Why.
     #[source]
-    pub cause: ReadCause<E>,
+    pub cause: Box<ReadCause<E>>,
 }
 
 /// A page that is not open.
@@ -207,7 +207,7 @@ impl<'m, S: BlockSource> Walker<'m, S> {
                 let block = closed.id;
                 self.state = State::Page(closed);
                 self.advance();
-                Err(ReadError { block, gap, cause })
+                Err(ReadError { block, gap, cause: Box::new(cause) })
             }
         }
     }

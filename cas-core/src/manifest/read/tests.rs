@@ -66,7 +66,7 @@ proptest! {
         }
         prop_assert_eq!(errors.len(), 1);
         let ReadError { block, gap, cause } = &errors[0];
-        prop_assert!(*block == lost && matches!(cause, ReadCause::Source(e) if e.0 == lost));
+        prop_assert!(*block == lost && matches!(&**cause, ReadCause::Source(e) if e.0 == lost));
         prop_assert_eq!(&found, &all(&map, |path| !sample::is_in(gap, path.as_bytes())));
         let missing = gap.totals.map_or(map.len() as u64, |totals| totals.entries);
         prop_assert_eq!(missing, (map.len() - found.len()) as u64);
@@ -158,7 +158,7 @@ fn pages_cut_by_other_rules_are_refused() {
         DomainRecord { page_entries: 5, ..record.clone() },
         DomainRecord { page_inner: 3, ..record },
     ] {
-        let broken = |e: &Result<_, ReadError<_>>| matches!(e, Err(ReadError { cause: ReadCause::Broken { .. }, .. }));
+        let broken = |e: &Result<_, ReadError<_>>| matches!(e, Err(e) if matches!(*e.cause, ReadCause::Broken { .. }));
         assert!(store.manifest(&root, &other).cursor().any(|item| broken(&item)), "{other:?}");
     }
 }
@@ -278,7 +278,7 @@ fn a_page_that_is_not_what_its_parent_says_is_refused() {
     let block = BuiltBlock::new(&sample::keys(), Kind::Page, lying, top.children.clone());
     let forged = Root { id: block.id, key: block.key.clone(), ..root };
     blocks.iter().chain([&block]).for_each(|block| store.add(block.clone()));
-    let broken = |e: &ReadError<_>| matches!(e.cause, ReadCause::Broken { .. });
+    let broken = |e: &ReadError<_>| matches!(*e.cause, ReadCause::Broken { .. });
     let errors: Vec<_> = store.manifest(&forged, &record).cursor().filter_map(Result::err).collect();
     assert!(errors.len() == 1 && broken(&errors[0]));
 }
@@ -316,7 +316,7 @@ fn a_tree_that_is_put_together_otherwise_is_refused() {
         let store = Store::default();
         [&one, &two, &before, &top].iter().chain(more).for_each(|block| store.add((*block).clone()));
         let errors: Vec<_> = store.manifest(&root, &record).cursor().filter_map(Result::err).collect();
-        assert!(errors.iter().all(|error| matches!(error.cause, ReadCause::Broken { .. })), "{errors:?}");
+        assert!(errors.iter().all(|error| matches!(*error.cause, ReadCause::Broken { .. })), "{errors:?}");
         errors.len()
     };
     assert_eq!(errors(page_above(1, &[(&m, &one, 1), (&z, &two, 1)]), &[]), 0);
