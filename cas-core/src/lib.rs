@@ -14,6 +14,7 @@ pub mod id;
 pub mod identity;
 pub mod kdf;
 pub mod keyring;
+pub mod layout;
 pub mod limits;
 pub mod manifest;
 pub mod retention;
