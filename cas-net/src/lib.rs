@@ -20,6 +20,7 @@ mod index;
 pub mod limits;
 mod node;
 mod receipt;
+pub mod rights;
 pub mod wire;
 
 pub use error::{Result, ServiceError};
