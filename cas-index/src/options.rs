@@ -16,6 +16,9 @@ pub const DEFAULT_CHECKPOINT_LOG: u64 = 16 << 20;
 /// At close and after half a minute, a log shorter than this is left to the next start, unless told otherwise.
 pub const DEFAULT_CHECKPOINT_WORTH: u64 = 1 << 20;
 
+/// They are also put into the tables when they take more memory than this, in bytes, unless told otherwise.
+pub const DEFAULT_CHECKPOINT_WEIGHT: usize = 96 << 20;
+
 const _: () = assert!(DEFAULT_CHECKPOINT_WORTH < DEFAULT_CHECKPOINT_LOG);
 
 /// How an index is opened.
@@ -36,6 +39,8 @@ pub struct Options {
     pub lease_ns: i64,
     /// A checkpoint is made when the log is longer than this, in bytes.
     pub checkpoint_log: u64,
+    /// A checkpoint is also made when the changes since the last one take about this many bytes of memory.
+    pub checkpoint_weight: usize,
     /// At close, and after half a minute, a checkpoint is made only if the log is at least this long, in bytes.
     pub checkpoint_worth: u64,
     /// File operations.
@@ -53,6 +58,7 @@ impl Options {
             must_exist: false,
             lease_ns: DEFAULT_LEASE_NS,
             checkpoint_log: DEFAULT_CHECKPOINT_LOG,
+            checkpoint_weight: DEFAULT_CHECKPOINT_WEIGHT,
             checkpoint_worth: DEFAULT_CHECKPOINT_WORTH,
             disk: Arc::new(LocalDisk),
         }

@@ -18,7 +18,11 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Memory the index's tables may use as cache, in bytes.
-const INDEX_CACHE: usize = 64 << 20;
+const INDEX_CACHE: usize = 16 << 20;
+/// Memory the index's changes may take before they are put into its tables, in bytes.
+const INDEX_CHANGES: usize = 32 << 20;
+/// Places of blocks that the node keeps in memory before they are put into its table; about 100 bytes each.
+const NODE_CHANGES: usize = 128 << 10;
 
 /// How to open a store.
 pub struct Access<'a> {
@@ -139,6 +143,7 @@ fn open_node(directory: &Directory, read_only: bool) -> Result<Arc<dyn Node>> {
     let index_key = SigningKey::from_seed(&directory.index_seed()?).public();
     let mut options = cas_node::Options::new(directory.node_seed()?, index_key);
     options.read_only = read_only;
+    options.fresh = NODE_CHANGES;
     Ok(Arc::new(cas_node::Store::open(&directory.node(), options)?))
 }
 
@@ -146,6 +151,7 @@ fn index_options(directory: &Directory, read_only: bool) -> Result<cas_index::Op
     let mut options = cas_index::Options::new(directory.index_seed()?);
     options.clock = Arc::new(now_ns);
     options.cache_bytes = INDEX_CACHE;
+    options.checkpoint_weight = INDEX_CHANGES;
     options.lease_ns = crate::gc::RESUME_NS;
     options.read_only = read_only;
     Ok(options)

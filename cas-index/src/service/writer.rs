@@ -19,9 +19,7 @@ use std::time::{Duration, Instant};
 const MAX_GROUP: usize = 128;
 /// Bytes of commands in one group, before the next one opens.
 const MAX_GROUP_BYTES: usize = 8 << 20;
-/// A checkpoint is also made when the changes take more memory than this, …
-const CHECKPOINT_WEIGHT: usize = 96 << 20;
-/// … and after this time, if the log is worth it.
+/// A checkpoint is also made after this time, if the log is worth it.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(30);
 
 type Reply<T> = mpsc::SyncSender<Result<T>>;
@@ -161,7 +159,7 @@ impl Writer {
         let tail = self.log.tail_len();
         self.shared.stopped.get().is_none()
             && (tail >= self.options.checkpoint_log
-                || self.shared.read().weight() >= CHECKPOINT_WEIGHT
+                || self.shared.read().weight() >= self.options.checkpoint_weight
                 || tail >= self.options.checkpoint_worth && self.checkpointed.elapsed() >= CHECKPOINT_AFTER)
     }
 

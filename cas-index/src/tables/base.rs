@@ -63,6 +63,9 @@ enum Opened {
 
 type OpenedTables = [Option<Opened>; Table::ALL.len()];
 
+/// Cache while a new file is written, in bytes: it is filled in order of keys, so little is looked at twice.
+const WRITE_NEW_CACHE: usize = 4 << 20;
+
 /// The tables as of the last checkpoint.
 pub struct Base {
     // Field order is drop order: tables and their transaction before the database.
@@ -205,7 +208,7 @@ impl Base {
     /// Makes the file writable for [`Self::merge`]; readers must be kept out. After an error they go on with the old handle.
     pub fn make_writable(&mut self) -> Result<()> {
         if matches!(self.handle, Handle::ReadOnly(_)) {
-            let handle = Handle::Writable(self.open_writable(&self.dir.join(FILE), false)?);
+            let handle = Handle::Writable(self.open_writable(&self.dir.join(FILE))?);
             self.take(handle)?;
         }
         Ok(())
@@ -226,7 +229,7 @@ impl Base {
     /// Writes everything into a new file beside the old one, durably, in order of keys.
     pub fn write_new(&self, changes: &Changes) -> Result<Rewritten> {
         let path = self.dir.join(NEW_FILE);
-        let mut db = self.open_writable(&path, true)?;
+        let mut db = self.open_with(builder(WRITE_NEW_CACHE.min(self.cache_bytes)), &path, true)?;
         self.guarded(|| {
             let txn = begin(&db)?;
             for table in Table::ALL {
@@ -299,19 +302,21 @@ impl Base {
                     Overlaid::over(file).map_err(|e| ServiceError::io(format!("read {}", path.display()), e))?;
                 Ok(Handle::Writable(self.guarded(|| Ok(self.builder().create_with_backend(backend)?))?))
             }
-            None => Ok(Handle::Writable(self.open_writable(path, false)?)),
+            None => Ok(Handle::Writable(self.open_writable(path)?)),
         }
     }
 
-    fn open_writable(&self, path: &Path, create: bool) -> Result<Database> {
+    fn open_writable(&self, path: &Path) -> Result<Database> {
+        self.open_with(self.builder(), path, false)
+    }
+
+    fn open_with(&self, builder: Builder, path: &Path, create: bool) -> Result<Database> {
         let file = self.disk.open(path, create).map_err(|e| ServiceError::io(format!("open {}", path.display()), e))?;
-        self.guarded(|| Ok(self.builder().create_with_backend(Direct(file))?))
+        self.guarded(|| Ok(builder.create_with_backend(Direct(file))?))
     }
 
     fn builder(&self) -> Builder {
-        let mut builder = Builder::new();
-        builder.set_cache_size(self.cache_bytes);
-        builder
+        builder(self.cache_bytes)
     }
 
     /// All rows of one table, old and changed, into an empty table.
@@ -386,6 +391,12 @@ impl<E: Into<redb::Error>> From<E> for Fault {
     fn from(error: E) -> Self {
         Self::Redb(error.into())
     }
+}
+
+fn builder(cache_bytes: usize) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(cache_bytes);
+    builder
 }
 
 fn begin(db: &Database) -> std::result::Result<WriteTransaction, Fault> {

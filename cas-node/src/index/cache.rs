@@ -26,6 +26,8 @@ const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinit
 const STATE: &str = "state";
 /// Memory that redb may use, in bytes.
 const MEMORY: usize = 16 << 20;
+/// The same while a new file is written: it is filled in order of ids, so little is looked at twice.
+const MEMORY_OF_NEW: usize = 4 << 20;
 /// A new file is written when at least one row in so many changes.
 const REWRITE_SHARE: u64 = 8;
 
@@ -159,7 +161,7 @@ impl Cache {
         let mut failed = Ok(());
         let rows = merged([Box::new(changes.iter().map(|(id, place)| Ok((*id, *place))))], &mut old);
         self.guarded(|| {
-            let mut db = builder().create_with_backend(Backend(file))?;
+            let mut db = builder(MEMORY_OF_NEW).create_with_backend(Backend(file))?;
             let txn = begin(&db)?;
             {
                 let mut table = txn.open_table(PLACES)?;
@@ -203,8 +205,8 @@ impl Cache {
         let file = opened.map_err(|e| ServiceError::io(format!("open {}", path.display()), e))?;
         let backend = Backend(file);
         let db = self.guarded(|| match writable {
-            true => Ok(builder().create_with_backend(backend)?),
-            false => Ok(builder().create_with_backend(Overlay::over(backend)?)?),
+            true => Ok(builder(MEMORY).create_with_backend(backend)?),
+            false => Ok(builder(MEMORY).create_with_backend(Overlay::over(backend)?)?),
         })?;
         self.table = None;
         (self.db, self.writable) = (Some(db), writable);
@@ -312,9 +314,9 @@ pub fn merged<'a, const N: usize>(
     })
 }
 
-fn builder() -> Builder {
+fn builder(memory: usize) -> Builder {
     let mut builder = Builder::new();
-    builder.set_cache_size(MEMORY);
+    builder.set_cache_size(memory);
     builder
 }
 
