@@ -10,6 +10,7 @@
 
 pub mod address;
 pub mod calls;
+pub mod cluster;
 pub mod encoding;
 pub mod envelope;
 mod error;
