@@ -1,27 +1,31 @@
-//! The rows of the index beside the blocks of the node, both in order of id, and what is reachable against both.
+//! The rows of the index beside the blocks of the node, both in order of id, and what is needed against both.
 
-use super::walk::Reached;
+use super::part::Part;
+use super::reached::{Needed, Reached};
 use super::{CheckReport, Findings};
 use crate::error::{ClientError, Result};
 use crate::store::Store;
-use cas_core::id::BlockId;
+use crate::vault::Vault;
+use cas_core::id::{BlockId, Kind};
 use cas_net::{RowState, StoredBlock, StoredRow};
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 const STEP: usize = 16_384;
 
+/// Compares one part: that of `reached`.
 pub(super) fn compare(
     store: &Store,
+    vault: Option<&Vault>,
     reached: &Reached,
     report: &mut CheckReport,
     found: &mut Findings,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let mut rows = Paged::new(|after| Ok(store.index().list_rows(after, STEP)?), |row: &StoredRow| row.id);
-    let mut blocks = Paged::new(|after| Ok(store.node().list(after, STEP)?), |block: &StoredBlock| block.id);
-    let mut without_row: HashSet<&BlockId> = reached.blocks.keys().collect();
+    let part = reached.part();
+    let mut rows = Paged::new(part, |after| Ok(store.index().list_rows(after, STEP)?), |row: &StoredRow| row.id);
+    let mut blocks = Paged::new(part, |after| Ok(store.node().list(after, STEP)?), |block: &StoredBlock| block.id);
+    let mut has_row = vec![false; reached.len()];
     let (mut row, mut block) = (rows.next()?, blocks.next()?);
     loop {
         if stop.load(Relaxed) {
@@ -35,10 +39,11 @@ pub(super) fn compare(
         };
         if let Some(row) = row.as_ref().filter(|_| order != Ordering::Greater) {
             report.blocks += 1;
-            without_row.remove(&row.id);
+            let needed = reached.place(&row.id);
+            needed.into_iter().for_each(|place| has_row[place] = true);
             let stored = block.as_ref().filter(|_| order == Ordering::Equal);
-            if let Some(what) = wrong(row, stored, reached.blocks.contains_key(&row.id)) {
-                found.block(row.id, what);
+            if let Some((what, is_damage)) = wrong(row, stored, needed.is_some()) {
+                found.block(row.id, what, is_damage);
             }
         } else {
             report.orphans += 1;
@@ -50,44 +55,54 @@ pub(super) fn compare(
             block = blocks.next()?;
         }
     }
-    without_row
-        .into_iter()
-        .for_each(|id| found.block(*id, "a snapshot needs it, and the index does not know it".into()));
+    for place in (0..has_row.len()).filter(|place| !has_row[*place]) {
+        found.unknown(reached.digits(place), data_id(vault, &reached.at(place)));
+    }
     Ok(())
 }
 
-/// What is wrong with a row, beside the block that is stored.
-fn wrong(row: &StoredRow, stored: Option<&StoredBlock>, needed: bool) -> Option<String> {
+/// The whole id, where it follows from the key.
+fn data_id(vault: Option<&Vault>, needed: &Needed) -> Option<BlockId> {
+    let (vault, key) = vault.zip(needed.key.as_ref())?;
+    (needed.kind == Kind::Data).then(|| vault.keys().block_id(Kind::Data, key, &[]))
+}
+
+/// What is wrong with a row, beside the block that is stored, and whether another copy of the block would cure it.
+fn wrong(row: &StoredRow, stored: Option<&StoredBlock>, needed: bool) -> Option<(String, bool)> {
     if let RowState::Condemned(epoch) = row.state {
-        return needed.then(|| format!("a snapshot needs it, and it is being deleted since {epoch}"));
+        return needed.then(|| (format!("a snapshot needs it, and it is being deleted since {epoch}"), false));
     }
     if row.state == RowState::Bad {
-        return Some("it was found damaged before".to_owned());
+        return Some(("it was found damaged before".to_owned(), true));
     }
     if needed && row.count == 0 {
-        return Some("a snapshot needs it, and its count is 0".to_owned());
+        return Some(("a snapshot needs it, and its count is 0".to_owned(), false));
     }
     match stored {
-        None => Some("the index knows it, and the node does not have it".to_owned()),
-        Some(block) if (block.sum, block.len) != (row.sum, row.len) => Some(format!(
-            "the node has {} bytes of sum {}, the index knows {} of {}",
-            block.len, block.sum, row.len, row.sum
-        )),
+        None => Some(("the index knows it, and the node does not have it".to_owned(), true)),
+        Some(block) if (block.sum, block.len) != (row.sum, row.len) => {
+            let what = format!(
+                "the node has {} bytes of sum {}, the index knows {} of {}",
+                block.len, block.sum, row.len, row.sum
+            );
+            Some((what, true))
+        }
         Some(_) => None,
     }
 }
 
-/// A listing in steps.
+/// A listing of one part, in steps.
 struct Paged<T, F, I> {
     list: F,
     id: I,
+    part: Part,
     step: std::vec::IntoIter<T>,
     after: Option<BlockId>,
 }
 
 impl<T, F: Fn(Option<BlockId>) -> Result<Vec<T>>, I: Fn(&T) -> BlockId> Paged<T, F, I> {
-    fn new(list: F, id: I) -> Self {
-        Self { list, id, step: Vec::new().into_iter(), after: None }
+    fn new(part: Part, list: F, id: I) -> Self {
+        Self { list, id, part, step: Vec::new().into_iter(), after: part.after() }
     }
 
     fn next(&mut self) -> Result<Option<T>> {
@@ -98,6 +113,6 @@ impl<T, F: Fn(Option<BlockId>) -> Result<Vec<T>>, I: Fn(&T) -> BlockId> Paged<T,
         if let Some(item) = &next {
             self.after = Some((self.id)(item));
         }
-        Ok(next)
+        Ok(next.filter(|item| self.part.holds(&(self.id)(item))))
     }
 }

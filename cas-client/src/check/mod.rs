@@ -1,21 +1,24 @@
 //! Check: is everything there that the snapshots need, and is it what it should be?
 //!
 //! ```text
-//! walk     every page and list once, from all roots    → what is reachable, with its key
+//! walk     every page and list once, from all roots    → the rules of FORMAT §5, across pages; what is reachable, with its key
 //! compare  rows of the index with blocks of the node   → missing, different, too much
-//! read     all stored bytes, or a sample               → damaged
+//! read     all stored bytes, or a part                 → damaged
 //! trace    damage to snapshots and paths               → what it costs
 //! ```
 //!
 //! Promise: nothing is changed but bad marks, which make the next push of the same content replace the block. Each
-//! shared page is opened once. Memory: about 100 bytes a reachable block.
+//! shared page is verified once. What cannot be checked for want of a key is counted, and checked as far as ids, sums and clear
+//! children go. Memory: bounded; beyond [`PASS_BLOCKS`] blocks are compared and read in several passes.
 
 mod compare;
+mod part;
+mod reached;
 mod read;
 mod trace;
 mod walk;
 
-pub use read::Sample;
+pub use part::{Part, Round, Sample};
 pub use trace::Touched;
 
 use crate::error::Result;
@@ -23,14 +26,22 @@ use crate::store::Store;
 use crate::vault::Vault;
 use cas_core::id::BlockId;
 use cas_net::{Recount, SnapshotRow};
+use reached::Reached;
+use read::Reading;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use walk::Walk;
+
+/// Blocks whose keys are held in memory at once: about 50 bytes each, and 40 while they are read.
+const PASS_BLOCKS: u64 = 1 << 20;
 
 /// What to check.
 #[derive(Debug, Clone)]
 pub struct CheckOptions {
     /// Stored bytes to read; `None` for structure only.
     pub read: Option<Sample>,
+    /// Where shares and amounts to read begin: see [`Round`].
+    pub position: u64,
     /// Compare all counts with the edges.
     pub recount: bool,
     /// Mark what is damaged, so that the next push replaces it.
@@ -46,6 +57,8 @@ pub struct CheckProgress {
     pub total_blocks: AtomicU64,
     /// Blocks read.
     pub blocks: AtomicU64,
+    /// Stored bytes to read.
+    pub total_bytes: AtomicU64,
     /// Stored bytes read.
     pub bytes: AtomicU64,
 }
@@ -64,7 +77,9 @@ pub struct Finding {
 pub struct CheckReport {
     /// Snapshots, those in the trash among them.
     pub snapshots: u64,
-    /// Pages and lists that were opened.
+    /// Snapshots that nobody here can open: their pages were not looked into.
+    pub closed: u64,
+    /// Pages and lists that were looked at.
     pub pages: u64,
     /// Blocks that the index knows.
     pub blocks: u64,
@@ -74,6 +89,8 @@ pub struct CheckReport {
     pub read_blocks: u64,
     /// Stored bytes that were read.
     pub read_bytes: u64,
+    /// Which part of all blocks that was.
+    pub part: Option<Part>,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// What the damage costs.
@@ -89,58 +106,118 @@ impl CheckReport {
     }
 }
 
-/// Checks a vault and the store it lies in.
+/// Checks a store, and what of it a vault opens. Without a vault: as far as that goes without keys.
 pub fn check(
     store: &Store,
-    vault: &Vault,
+    vault: Option<&Vault>,
     options: &CheckOptions,
     progress: &CheckProgress,
     stop: &AtomicBool,
 ) -> Result<CheckReport> {
-    let rows = store.index().snapshots(&vault.id(), None, true)?;
+    let rows = snapshots(store)?;
     let mut report = CheckReport { snapshots: rows.len() as u64, ..CheckReport::default() };
     let mut found = Findings::default();
-    let reached = walk::walk(store, vault, &rows, &mut found, stop)?;
-    report.pages = reached.pages;
-    compare::compare(store, &reached, &mut report, &mut found, stop)?;
-    if let Some(sample) = &options.read {
-        let read = read::read(store, vault, &reached, sample, options.jobs, progress, stop)?;
-        (report.read_blocks, report.read_bytes) = (read.blocks, read.bytes);
-        read.damaged.into_iter().for_each(|(id, what)| found.block(id, what));
+    let walk = Walk { store, vault, stop };
+    let reading = match &options.read {
+        None => None,
+        Some(sample) => {
+            let part = read::part_of(store, sample, options.position, stop)?;
+            let reading = Reading { store, vault, part, jobs: options.jobs, progress, stop };
+            reading.announce()?;
+            report.part = Some(part);
+            Some(reading)
+        }
+    };
+    let passes = store.index().status()?.live.div_ceil(PASS_BLOCKS).max(1) as u32;
+    for pass in 0..passes {
+        let reached = Reached::new(Part::nth(pass, passes));
+        let reached = match pass {
+            0 => walk.survey(&rows, reached, &mut report, &mut found)?,
+            _ => walk.gather(&rows, reached)?,
+        };
+        compare::compare(store, vault, &reached, &mut report, &mut found, stop)?;
+        if let Some(reading) = &reading {
+            let read = reading.read(&reached)?;
+            report.read_blocks += read.blocks;
+            report.read_bytes += read.bytes;
+            read.damaged.into_iter().for_each(|(id, what)| found.block(id, what, true));
+        }
     }
     if options.recount {
         report.recount = Some(store.index().recount()?);
     }
-    let damaged: BTreeSet<BlockId> = found.blocks.keys().copied().collect();
-    if !damaged.is_empty() {
-        report.touched = trace::trace(store, vault, &rows, &damaged, stop)?;
-        if options.mark {
-            store.index().mark(&damaged.into_iter().collect::<Vec<_>>(), true)?;
-        }
+    settle(store, vault, &rows, options, found, &mut report, stop)?;
+    Ok(report)
+}
+
+/// All versions of all names of all vaults, the trash included.
+fn snapshots(store: &Store) -> Result<Vec<SnapshotRow>> {
+    let mut rows = Vec::new();
+    for vault in store.index().vaults()? {
+        rows.extend(store.index().snapshots(&vault, None, true)?);
+    }
+    Ok(rows)
+}
+
+/// What the damage costs, and marks so that the next push cures it.
+fn settle(
+    store: &Store,
+    vault: Option<&Vault>,
+    rows: &[SnapshotRow],
+    options: &CheckOptions,
+    found: Findings,
+    report: &mut CheckReport,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let blocks: BTreeSet<BlockId> = found.blocks.keys().copied().collect();
+    if let Some(vault) = vault.filter(|_| !blocks.is_empty()) {
+        report.touched = trace::trace(store, vault, rows, &blocks, stop)?;
+    }
+    let curable: Vec<BlockId> = found.blocks.iter().filter(|(_, (_, curable))| *curable).map(|(id, _)| *id).collect();
+    if options.mark && !curable.is_empty() {
+        store.index().mark(&curable, true)?;
     }
     report.findings = found.list();
-    Ok(report)
+    Ok(())
 }
 
 /// Findings, one a block.
 #[derive(Default)]
 struct Findings {
     whole: Vec<String>,
-    blocks: BTreeMap<BlockId, String>,
+    /// What is wrong, and whether another copy of the block would cure it.
+    blocks: BTreeMap<BlockId, (String, bool)>,
 }
 
 impl Findings {
-    fn block(&mut self, id: BlockId, what: String) {
-        self.blocks.entry(id).or_insert(what);
+    fn block(&mut self, id: BlockId, what: String, is_damage: bool) {
+        let known = self.blocks.entry(id).or_insert_with(|| (what, is_damage));
+        known.1 |= is_damage;
+    }
+
+    /// A block that a snapshot needs and the index does not know; all of its id, or its first digits.
+    fn unknown(&mut self, digits: String, id: Option<BlockId>) {
+        const WHAT: &str = "a snapshot needs it, and the index does not know it";
+        let mut known = self.blocks.keys().map(BlockId::to_string);
+        match id {
+            Some(id) => self.block(id, WHAT.to_owned(), true),
+            None if known.any(|id| id.starts_with(&digits)) => {}
+            None => self.whole.push(format!("block {digits}…: {WHAT}")),
+        }
     }
 
     fn snapshot(&mut self, row: &SnapshotRow, what: &str) {
         self.whole.push(format!("{}@{} {}: {what}", row.name, row.seq, row.snapshot.short()));
     }
 
+    fn link(&mut self, row: &SnapshotRow, path: &[u8], first: &[u8]) {
+        let [path, first] = [path, first].map(String::from_utf8_lossy);
+        self.snapshot(row, &format!("{path:?} is a hard link to {first:?}, which is no file of this snapshot"));
+    }
+
     fn list(self) -> Vec<Finding> {
         let whole = self.whole.into_iter().map(|what| Finding { block: None, what });
-        whole.chain(self.blocks.into_iter().map(|(id, what)| Finding { block: Some(id), what })).collect()
+        whole.chain(self.blocks.into_iter().map(|(id, (what, _))| Finding { block: Some(id), what })).collect()
     }
 }
 

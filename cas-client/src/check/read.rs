@@ -1,15 +1,15 @@
 //! Reads stored bytes on every core, in the order in which they lie on the disk.
 //!
-//! What a snapshot reaches is opened with its key, down to the plaintext; the rest is compared with its sum.
+//! What a snapshot reaches is opened with its key, down to the plaintext; the rest is compared with its sum and its name.
 
-use super::walk::Reached;
+use super::part::{Part, Sample};
+use super::reached::{Needed, Reached};
 use super::{CheckProgress, in_one_line};
 use crate::error::{ClientError, Result};
 use crate::store::Store;
 use crate::vault::Vault;
-use cas_core::frame::Opener;
+use cas_core::frame::{Header, Opener};
 use cas_core::id::BlockId;
-use cas_core::kdf;
 use cas_net::ServiceError;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -19,111 +19,165 @@ const TAKE: usize = 64;
 /// Rows listed at once.
 const STEP: usize = 16_384;
 
-/// How much to read.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Sample {
-    /// Everything.
-    All,
-    /// About this share of all blocks, from 0 to 1, another one for each seed.
-    Share(f64, u64),
-}
-
-impl Sample {
-    fn takes(&self, id: &BlockId) -> bool {
-        match self {
-            Self::All => true,
-            Self::Share(share, seed) => {
-                let hash = kdf::derive("check sample", &[&seed.to_le_bytes()[..], id.as_bytes()].concat());
-                let number = u64::from_le_bytes(hash[..8].try_into().expect("8 of 32"));
-                (number as f64) < share * u64::MAX as f64
-            }
-        }
-    }
+/// Reads blocks.
+pub(super) struct Reading<'a> {
+    pub store: &'a Store,
+    pub vault: Option<&'a Vault>,
+    /// Which blocks.
+    pub part: Part,
+    /// Threads; 0 for one per core.
+    pub jobs: usize,
+    pub progress: &'a CheckProgress,
+    pub stop: &'a AtomicBool,
 }
 
 /// What was read.
+#[derive(Default)]
 pub(super) struct Read {
     pub blocks: u64,
     pub bytes: u64,
     pub damaged: Vec<(BlockId, String)>,
 }
 
-pub(super) fn read(
-    store: &Store,
-    vault: &Vault,
-    reached: &Reached,
-    sample: &Sample,
-    jobs: usize,
-    progress: &CheckProgress,
-    stop: &AtomicBool,
-) -> Result<Read> {
-    let ids = in_disk_order(store, sample)?;
-    progress.total_blocks.store(ids.len() as u64, Relaxed);
-    let threads = if jobs == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { jobs };
-    let (next, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let damaged = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut opener = Opener::new();
-                while !stop.load(Relaxed) {
-                    let from = next.fetch_add(TAKE, Relaxed);
-                    let Some(some) = ids.get(from..ids.len().min(from + TAKE)).filter(|some| !some.is_empty()) else {
-                        break;
-                    };
-                    for id in some {
-                        match verify(store, vault, reached, &mut opener, id) {
-                            Ok(len) => {
-                                bytes.fetch_add(len, Relaxed);
-                                progress.bytes.fetch_add(len, Relaxed);
-                            }
-                            Err(why) => damaged.lock().expect("no thread panics with this lock").push((*id, why)),
-                        }
-                        progress.blocks.fetch_add(1, Relaxed);
-                    }
-                }
-            });
+/// Which blocks a sample means. `position`: where the last one ended.
+pub(super) fn part_of(store: &Store, sample: &Sample, position: u64, stop: &AtomicBool) -> Result<Part> {
+    let bytes = match *sample {
+        Sample::All => return Ok(Part::WHOLE),
+        Sample::Share(share) => return Ok(Part::share(position, share)),
+        Sample::Nth(n, of) => return Ok(Part::nth(n - 1, of)),
+        Sample::Bytes(bytes) => bytes,
+    };
+    let mut left = bytes;
+    let mut end = None;
+    each_row(store, Part::share(position, 1.0), stop, |id, len| {
+        if left > 0 {
+            end = Some(id);
         }
-    });
-    if stop.load(Relaxed) {
-        return Err(ClientError::Interrupted);
-    }
-    let damaged = damaged.into_inner().expect("no thread panics with this lock");
-    Ok(Read { blocks: ids.len() as u64, bytes: bytes.into_inner(), damaged })
+        left = left.saturating_sub(len);
+        left > 0
+    })?;
+    let whole = if left > 0 { Some(Part::WHOLE) } else { None };
+    Ok(whole.or_else(|| end.map(|last| Part::up_to(position, &last))).unwrap_or(Part::WHOLE))
 }
 
-/// Reads one block and verifies it as far as there are keys. Answers how many bytes are stored.
-fn verify(
-    store: &Store,
-    vault: &Vault,
-    reached: &Reached,
-    opener: &mut Opener,
-    id: &BlockId,
-) -> std::result::Result<u64, String> {
-    let frame = store.node().get(id).map_err(|e| match e {
-        ServiceError::Damaged { detail, .. } => detail,
-        other => other.to_string(),
-    })?;
-    if let Some((kind, key)) = reached.blocks.get(id) {
-        let (header, _) = opener.open(vault.keys(), id, key, &frame).map_err(|e| in_one_line(&e))?;
-        if header.kind != *kind {
+impl Reading<'_> {
+    /// How many blocks and stored bytes there are to read.
+    pub fn announce(&self) -> Result<()> {
+        let (mut blocks, mut bytes) = (0, 0);
+        each_row(self.store, self.part, self.stop, |_, len| {
+            (blocks, bytes) = (blocks + 1, bytes + len);
+            true
+        })?;
+        self.progress.total_blocks.store(blocks, Relaxed);
+        self.progress.total_bytes.store(bytes, Relaxed);
+        Ok(())
+    }
+
+    /// Reads what is in the part of `reached`, too.
+    pub fn read(&self, reached: &Reached) -> Result<Read> {
+        let ids = self.in_disk_order(reached.part())?;
+        let threads = match self.jobs {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
+        let (next, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let damaged = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    let mut opener = Opener::new();
+                    while !self.stop.load(Relaxed) {
+                        let from = next.fetch_add(TAKE, Relaxed);
+                        let Some(some) = ids.get(from..ids.len().min(from + TAKE)).filter(|some| !some.is_empty())
+                        else {
+                            break;
+                        };
+                        for id in some {
+                            match self.verify(reached.get(id), &mut opener, id) {
+                                Ok(len) => {
+                                    bytes.fetch_add(len, Relaxed);
+                                    self.progress.bytes.fetch_add(len, Relaxed);
+                                }
+                                Err(why) => damaged.lock().expect("no thread panics with this lock").push((*id, why)),
+                            }
+                            self.progress.blocks.fetch_add(1, Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        if self.stop.load(Relaxed) {
+            return Err(ClientError::Interrupted);
+        }
+        let damaged = damaged.into_inner().expect("no thread panics with this lock");
+        Ok(Read { blocks: ids.len() as u64, bytes: bytes.into_inner(), damaged })
+    }
+
+    /// Reads one block and verifies it as far as there are keys. Answers how many bytes are stored.
+    fn verify(&self, needed: Option<Needed>, opener: &mut Opener, id: &BlockId) -> std::result::Result<u64, String> {
+        let frame = self.store.node().get(id).map_err(|e| match e {
+            ServiceError::Damaged { detail, .. } => detail,
+            other => other.to_string(),
+        })?;
+        let Some(Needed { kind, key }) = needed else { return Ok(frame.len() as u64) };
+        let header = match key.zip(self.vault) {
+            Some((key, vault)) => opener.open(vault.keys(), id, &key, &frame).map_err(|e| in_one_line(&e))?.0,
+            None => Header::parse(&frame).map_err(|e| in_one_line(&e))?.0,
+        };
+        if header.id() != *id {
+            return Err("its header is that of another block".to_owned());
+        }
+        if header.kind != kind {
             return Err(format!("it is a {}, not a {}", header.kind.name(), kind.name()));
         }
+        Ok(frame.len() as u64)
     }
-    Ok(frame.len() as u64)
+
+    fn in_disk_order(&self, within: Part) -> Result<Vec<BlockId>> {
+        let mut placed = Vec::new();
+        let mut ids = Vec::with_capacity(STEP);
+        let mut place = |ids: &mut Vec<BlockId>| -> Result<()> {
+            let places = self.store.node().locality(ids)?;
+            placed.extend(places.into_iter().zip(ids.drain(..)).filter_map(|(place, id)| Some((place?, id))));
+            Ok(())
+        };
+        let mut placing = Ok(());
+        each_row(self.store, self.part, self.stop, |id, _| {
+            if within.holds(&id) {
+                ids.push(id);
+            }
+            if ids.len() == STEP {
+                placing = place(&mut ids);
+            }
+            placing.is_ok()
+        })?;
+        placing?;
+        place(&mut ids)?;
+        placed.sort_unstable();
+        Ok(placed.into_iter().map(|(_, id)| id).collect())
+    }
 }
 
-fn in_disk_order(store: &Store, sample: &Sample) -> Result<Vec<BlockId>> {
-    let mut placed = Vec::new();
-    let mut after = None;
-    loop {
-        let rows = store.index().list_rows(after, STEP)?;
-        let Some(last) = rows.last() else { break };
-        after = Some(last.id);
-        let ids: Vec<BlockId> = rows.iter().map(|row| row.id).filter(|id| sample.takes(id)).collect();
-        let places = store.node().locality(&ids)?;
-        placed.extend(places.into_iter().zip(ids).filter_map(|(place, id)| Some((place?, id))));
+/// Calls `each` with the id and stored length of every row of a part, until it answers false.
+fn each_row(store: &Store, part: Part, stop: &AtomicBool, mut each: impl FnMut(BlockId, u64) -> bool) -> Result<()> {
+    for piece in part.pieces() {
+        let mut after = piece.after();
+        'piece: loop {
+            if stop.load(Relaxed) {
+                return Err(ClientError::Interrupted);
+            }
+            let rows = store.index().list_rows(after, STEP)?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.id);
+            for row in &rows {
+                if !piece.holds(&row.id) {
+                    break 'piece;
+                }
+                if !each(row.id, row.len.into()) {
+                    return Ok(());
+                }
+            }
+        }
     }
-    placed.sort_unstable();
-    Ok(placed.into_iter().map(|(_, id)| id).collect())
+    Ok(())
 }

@@ -32,7 +32,7 @@ pub(super) fn trace(
 ) -> Result<Vec<Touched>> {
     let mut by_root: BTreeMap<BlockId, Vec<(Vec<u8>, BlockId)>> = BTreeMap::new();
     let mut touched = Vec::new();
-    for row in rows {
+    for row in rows.iter().filter(|row| row.vault == vault.id()) {
         let Some(key) = vault.record_of(store, &row.snapshot).and_then(|o| vault.details(&o)).ok().map(|d| d.root)
         else {
             continue;

@@ -20,6 +20,7 @@ mod reference;
 #[cfg(test)]
 mod sample;
 mod source;
+mod survey;
 mod view;
 mod walk;
 mod xattr;
@@ -35,5 +36,6 @@ pub use piece::{MAX_FILE, Piece};
 pub use read::{Cursor, EntryWithIds, Manifest};
 pub use reference::Reference;
 pub use source::{BlockSource, OpenedBlock, ReadCause};
+pub use survey::{Met, Survey};
 pub use walk::{Gap, ReadError};
 pub use xattr::{MAX_XATTR_NAME, Xattrs, decode_xattrs, encode_xattrs};

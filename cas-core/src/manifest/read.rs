@@ -141,7 +141,7 @@ pub struct Cursor<'m, S> {
 
 /// What is known of the directories that the next entry may lie in.
 #[derive(Default)]
-struct Parents {
+pub(super) struct Parents {
     /// The last entry that was read.
     before: Vec<u8>,
     before_is_dir: bool,
@@ -215,7 +215,7 @@ impl<'m, S: BlockSource> Cursor<'m, S> {
         self.expect();
         let opened = self.walker.descend();
         if let Err(error) = &opened {
-            self.parents.gap_until.clone_from(&error.gap.until);
+            self.parents.lost_until(error.gap.until.as_deref());
         }
         opened
     }
@@ -270,7 +270,7 @@ impl<S: BlockSource> Iterator for Cursor<'_, S> {
 }
 
 impl Parents {
-    fn saw(&mut self, path: &[u8], is_dir: bool) {
+    pub fn saw(&mut self, path: &[u8], is_dir: bool) {
         let shared = common_prefix(&self.before, path);
         self.before.truncate(shared);
         self.before.extend_from_slice(&path[shared..]);
@@ -279,8 +279,13 @@ impl Parents {
         self.gap_until = None;
     }
 
+    /// What comes up to here could not be read; `None` to the end.
+    pub fn lost_until(&mut self, until: Option<&[u8]>) {
+        self.gap_until = until.map(<[u8]>::to_vec);
+    }
+
     /// Whether the directories of `path` are there, or lie in a gap.
-    fn check<S: BlockSource>(&self, manifest: &Manifest<S>, path: &[u8]) -> bool {
+    pub fn check<S: BlockSource>(&self, manifest: &Manifest<S>, path: &[u8]) -> bool {
         if self.sought.is_none() && self.gap_until.is_none() {
             return parent_is_known(&self.before, self.before_is_dir, path, common_prefix(&self.before, path));
         }
@@ -325,7 +330,7 @@ fn check_view<E: std::error::Error>(
 }
 
 /// The entry at the head is not used.
-fn refused<S: BlockSource>(walker: &Walker<'_, S>, cause: ReadCause<S::Error>) -> ReadError<S::Error> {
+pub(super) fn refused<S: BlockSource>(walker: &Walker<'_, S>, cause: ReadCause<S::Error>) -> ReadError<S::Error> {
     let Head::Entry { path, entry } = walker.head() else { panic!("only entries are refused") };
     let bytes = EntryView::parse(entry).map_or(0, |view| view.size);
     let totals = Some(Totals { entries: 1, bytes });

@@ -5,10 +5,12 @@
 //! header are its references. Otherwise the walk goes on behind it. Memory is one page per level.
 
 use super::border::Borders;
+use super::entry::FileType;
 use super::page::{self, Item, Page, Position, Totals};
 use super::path::compare_paths;
 use super::read::Manifest;
 use super::source::{BlockSource, OpenedBlock, ReadCause, require};
+use super::view::EntryView;
 use crate::id::{BlockId, Kind};
 use crate::limits::PAGE_FILL;
 use crate::secret::ContentKey;
@@ -64,6 +66,18 @@ impl Closed {
         self.told.as_ref().map_or(u8::MAX, |told| told.level)
     }
 
+    /// What stands for it as a whole: itself, what its parent says of it, and the page before it.
+    pub fn fingerprint(&self, before: Option<BlockId>) -> [u8; 16] {
+        let mut hash = crate::kdf::deriver("page in its place");
+        hash.update(self.id.as_bytes()).update(self.key.as_bytes());
+        hash.update(before.unwrap_or(BlockId::ZERO).as_bytes());
+        if let Some(told) = &self.told {
+            hash.update(&[told.level]).update(&told.totals.entries.to_le_bytes());
+            hash.update(&told.totals.bytes.to_le_bytes()).update(&told.last);
+        }
+        hash.finalize().as_bytes()[..16].try_into().expect("16 of 32")
+    }
+
     /// Its last path, if known.
     pub fn last(&self) -> Option<&[u8]> {
         self.told.as_ref().map(|told| &told.last[..])
@@ -92,6 +106,7 @@ struct OpenPage {
 
 /// How the page before on the same level ended.
 struct Tail {
+    id: BlockId,
     last: Vec<u8>,
     items_len: usize,
     /// Whether it held enough items to close at all.
@@ -109,6 +124,8 @@ pub(super) struct Walker<'m, S> {
     entry: Vec<u8>,
     after: Option<Vec<u8>>,
     tails: Vec<Option<Tail>>,
+    /// A page that was passed unopened and whose tails will be needed if what comes next is opened.
+    verified: Option<Closed>,
 }
 
 impl<'m, S: BlockSource> Walker<'m, S> {
@@ -123,6 +140,7 @@ impl<'m, S: BlockSource> Walker<'m, S> {
             entry: Vec::new(),
             after: None,
             tails: Vec::new(),
+            verified: None,
         }
     }
 
@@ -143,6 +161,53 @@ impl<'m, S: BlockSource> Walker<'m, S> {
     /// The page that holds the head: its id, itself, and the child ids of its header.
     pub fn page(&self) -> Option<(BlockId, &Page, &[BlockId])> {
         self.stack.last().map(|open| (open.id, &open.page, &open.children[..]))
+    }
+
+    /// The pages that hold the head, at all levels.
+    pub fn open_pages(&self) -> impl Iterator<Item = BlockId> {
+        self.stack.iter().map(|open| open.id)
+    }
+
+    /// The page right before the head on this level, if it is known.
+    pub fn page_before(&self, level: u8) -> Option<BlockId> {
+        let passed = self.verified.as_ref().filter(|passed| passed.level() == level).map(|passed| passed.id);
+        passed.or_else(|| Some(self.tails.get(usize::from(level))?.as_ref()?.id))
+    }
+
+    /// Passes the head, a page that was verified before: what comes next is held against how it ends.
+    pub fn pass_verified(&mut self) {
+        let passed = match &self.state {
+            State::Page(closed) => closed.clone(),
+            _ => panic!("only pages are passed unopened"),
+        };
+        self.advance();
+        self.verified = Some(passed);
+    }
+
+    /// Looks how the page ends that was passed last, if nothing was opened since. Answers its last entry's path and whether that is a
+    /// directory.
+    pub fn catch_up(&mut self) -> Option<(Vec<u8>, bool)> {
+        let mut next = self.verified.take();
+        while let Some(closed) = next.take() {
+            let OpenPage { id, page, mut position, children } = self.decode(&closed).ok()?;
+            let mut last_is_dir = false;
+            while let Some(item) = page.next(&mut position) {
+                match item {
+                    Item::Entry { entry, .. } => {
+                        last_is_dir = EntryView::parse(entry).is_ok_and(|view| view.file_type == FileType::Directory);
+                    }
+                    Item::Page { last, key, totals } => {
+                        let told = Told { level: page.level() - 1, last: last.to_vec(), totals };
+                        next = Some(Closed { id: *children.last()?, key, told: Some(told) });
+                    }
+                }
+            }
+            self.set_tail(id, &page);
+            if page.level() == 0 {
+                return Some((page.last().to_vec(), last_is_dir));
+            }
+        }
+        None
     }
 
     /// How many pages are open, one per level.
@@ -171,6 +236,7 @@ impl<'m, S: BlockSource> Walker<'m, S> {
         self.stack.clear();
         self.tails.clear();
         self.after = None;
+        self.verified = None;
         self.state = State::Page(self.manifest.root());
     }
 
@@ -237,9 +303,15 @@ impl<'m, S: BlockSource> Walker<'m, S> {
     }
 
     fn leave(&mut self) {
-        let Some(OpenPage { page, .. }) = self.stack.pop() else { return };
+        if let Some(OpenPage { id, page, .. }) = self.stack.pop() {
+            self.set_tail(id, &page);
+        }
+    }
+
+    fn set_tail(&mut self, id: BlockId, page: &Page) {
         let level = page.level();
         let tail = Tail {
+            id,
             last: page.last().to_vec(),
             items_len: page.items_len(),
             may_close: page.count() >= page::min_items(level),
@@ -257,12 +329,17 @@ impl<'m, S: BlockSource> Walker<'m, S> {
     }
 
     fn open(&mut self, closed: &Closed) -> Result<OpenPage, ReadCause<S::Error>> {
+        let open = self.decode(closed)?;
+        self.check_place(closed, &open.page)?;
+        require(open.page.match_children(&self.manifest.keys, &open.children), "the child ids of its references")?;
+        self.check_borders(&open.page)?;
+        Ok(open)
+    }
+
+    fn decode(&self, closed: &Closed) -> Result<OpenPage, ReadCause<S::Error>> {
         let opened = self.manifest.source.open(Kind::Page, &closed.id, &closed.key).map_err(ReadCause::Source)?;
         let OpenedBlock { plaintext, children } = opened;
         let page = Page::decode(plaintext).map_err(ReadCause::Format)?;
-        self.check_place(closed, &page)?;
-        require(page.match_children(&self.manifest.keys, &children), "the child ids of its references")?;
-        self.check_borders(&page)?;
         let position = page.start();
         Ok(OpenPage { id: closed.id, page, position, children })
     }
