@@ -17,6 +17,7 @@ pub struct Printer {
     verbose: u8,
     colour: bool,
     terminal: bool,
+    dumb: bool,
 }
 
 impl Printer {
@@ -31,6 +32,7 @@ impl Printer {
             verbose: global.verbose,
             colour: terminal && !no_colour && !dumb,
             terminal,
+            dumb,
         }
     }
 
@@ -39,9 +41,14 @@ impl Printer {
         self.json
     }
 
-    /// Whether progress may be drawn.
+    /// Whether progress may be drawn: on a terminal that can move its cursor.
     pub fn draws(&self) -> bool {
-        self.terminal && !self.quiet && !self.json
+        self.terminal && !self.dumb && !self.quiet && !self.json
+    }
+
+    /// Whether progress is shown at all, drawn or as lines of JSON.
+    pub fn shows_progress(&self) -> bool {
+        self.draws() || (self.json && !self.quiet)
     }
 
     /// A line of result. A reader that went away is no error of ours: the process ends quietly, as with SIGPIPE.

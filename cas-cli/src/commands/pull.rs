@@ -2,7 +2,7 @@
 
 use crate::exit::Exit;
 use crate::printer::{bytes, duration};
-use crate::progress::Bar;
+use crate::progress::{Bar, Now, Total};
 use crate::reading::reasons;
 use crate::workplace::{STOP, Workplace};
 use cas_client::browse::Opened;
@@ -16,6 +16,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -91,10 +92,15 @@ impl Pull {
             jobs: self.jobs,
         };
         let progress = Arc::<pull::Progress>::default();
-        let total = reference.path.is_empty().then_some((details.stats.files, details.stats.bytes));
+        let total = match reference.path.is_empty() {
+            true => Total::Known(details.stats.files, details.stats.bytes),
+            false => Total::None,
+        };
         let seen = progress.clone();
-        let bar = Bar::start(work.printer, total, move || {
-            (seen.files.load(Relaxed), seen.bytes.load(Relaxed), seen.problems.load(Relaxed))
+        let bar = Bar::start(work.printer, move || {
+            let load = |n: &AtomicU64| n.load(Relaxed);
+            let (files, bytes, problems) = (load(&seen.files), load(&seen.bytes), load(&seen.problems));
+            Now { files, bytes, problems, total, ..Now::of("files") }
         });
         let pulled = pull::pull(&store, row.root, &details, &options, &progress, &STOP);
         bar.finish();
@@ -158,7 +164,7 @@ fn tell(work: &Workplace, options: &PullOptions, progress: &pull::Progress, repo
             printer.warn(format!("{item} was not restored: {why}{partial}"));
         }
     }
-    let load = |n: &std::sync::atomic::AtomicU64| n.load(Relaxed);
+    let load = |n: &AtomicU64| n.load(Relaxed);
     let (files, unchanged) = (load(&progress.files), load(&progress.unchanged));
     let damaged = report.problems.iter().filter(|problem| problem.is_damage()).count();
     let failed = report.problems.len() - damaged;
@@ -174,6 +180,7 @@ fn tell(work: &Workplace, options: &PullOptions, progress: &pull::Progress, repo
             "files_deleted": load(&progress.deleted),
             "total_bytes": load(&progress.bytes),
             "bytes_restored": load(&progress.written),
+            "bytes_skipped": load(&progress.bytes).saturating_sub(load(&progress.written)),
             "errors": report.problems.len(),
             "files_damaged": damaged,
             "files_failed": failed,

@@ -2,9 +2,9 @@
 
 use crate::exit::Exit;
 use crate::printer::{bytes, duration};
-use crate::progress::Bar;
+use crate::progress::{Bar, Now, Total};
 use crate::workplace::{STOP, Workplace};
-use cas_client::push::{self, Counters, ExcludeRules, Problem, ProblemKind, PushOptions, PushReport};
+use cas_client::push::{self, Ahead, Counters, ExcludeRules, Problem, ProblemKind, PushOptions, PushReport};
 use cas_client::store::Store;
 use cas_client::vault::Vault;
 use cas_client::{ClientError, Result, host};
@@ -15,6 +15,7 @@ use serde_json::json;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Zstandard level when none is asked for.
 const LEVEL: i32 = 3;
@@ -84,14 +85,28 @@ impl Push {
         let options = self.options()?;
         let (store, mut vault) = open_or_create(work)?;
         let counters = Arc::<Counters>::default();
-        let shown = work.printer.draws() || work.printer.json();
-        let total = if shown { last_totals(&store, &vault, &options.name) } else { None };
+        let ahead = Arc::<Ahead>::default();
+        let counting = Arc::<AtomicBool>::default();
+        let last = if work.printer.shows_progress() { last_totals(&store, &vault, &options.name) } else { None };
+        if work.printer.shows_progress() && last.is_none() {
+            let (ahead, options, dir) = (ahead.clone(), options.clone(), store.dir().to_owned());
+            let stop = counting.clone();
+            // Ends with the push; without it there is no ETA, and nothing else is lost.
+            std::thread::spawn(move || _ = ahead.count(&options, &dir, &stop));
+        }
         let seen = counters.clone();
-        let bar = Bar::start(work.printer, total, move || {
+        let bar = Bar::start(work.printer, move || {
             let now = seen.now();
-            (now.files(), now.bytes, now.problems)
+            let counted = (ahead.files.load(Relaxed), ahead.bytes.load(Relaxed));
+            let total = match last {
+                Some((files, bytes)) => Total::Known(files.max(now.files()), bytes.max(now.bytes)),
+                None if ahead.complete.load(Relaxed) => Total::Known(counted.0, counted.1),
+                None => Total::AtLeast(counted.0, counted.1),
+            };
+            Now { files: now.files(), bytes: now.bytes, problems: now.problems, total, ..Now::of("files") }
         });
         let pushed = push::push(&store, &mut vault, &work.places.cache, &options, &counters, &STOP);
+        counting.store(true, Relaxed);
         bar.finish();
         let closed = store.close();
         let report = pushed?;

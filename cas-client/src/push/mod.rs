@@ -11,6 +11,7 @@
 //! problems. A push that ends early leaves no version and no repair to do; the next one sends nothing twice.
 //! Memory is bounded by windows, whatever is pushed.
 
+mod ahead;
 mod commit;
 mod content;
 mod counters;
@@ -23,6 +24,7 @@ mod tree;
 mod upload;
 mod walk;
 
+pub use ahead::Ahead;
 pub use counters::{Counters, Counts};
 pub use exclude::{ExcludeRules, Excludes};
 pub use problem::{Problem, ProblemKind};
