@@ -4,7 +4,7 @@ use crate::{SessionId, SnapshotRow};
 use cas_core::id::{BlockId, PublicKey};
 
 /// What an index or a node answers.
-pub type Result<T> = std::result::Result<T, ServiceError>;
+pub type Result<T, E = ServiceError> = std::result::Result<T, E>;
 
 /// A refusal or a fault of an index or a node.
 #[derive(Debug, thiserror::Error)]

@@ -21,7 +21,10 @@ mod index;
 pub mod limits;
 mod node;
 mod receipt;
+mod remote;
 pub mod rights;
+pub mod server;
+mod transport;
 pub mod wire;
 
 pub use error::{Result, ServiceError};
@@ -32,3 +35,5 @@ pub use index::{
 };
 pub use node::{Deleted, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Scrubbed, StoredBlock};
 pub use receipt::{Receipt, Received};
+pub use remote::{RemoteIndex, RemoteNode};
+pub use transport::{Connection, Identity, Introduce, Network, RawCall, Settings};

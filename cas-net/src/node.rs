@@ -77,6 +77,11 @@ impl PendingReceipt {
         self.answer.recv().unwrap_or_else(|_| Err(crate::ServiceError::Stopped("the node went away".into())))
     }
 
+    /// What would hurry the node: whoever takes it says itself when, and waiting no longer does.
+    pub(crate) fn take_hurry(&mut self) -> Option<Box<dyn Fn() + Send>> {
+        self.hurry.take().map(|Hurry(hurry)| hurry)
+    }
+
     /// The receipt if it is there already.
     pub fn poll(&self) -> Option<Result<Receipt>> {
         self.answer.try_recv().ok()

@@ -1,0 +1,166 @@
+//! A node over the network. PROTOCOL §9.
+//!
+//! `put` returns at once and streams; what is sent and not yet acknowledged is bounded in bytes, over all peers, and
+//! `put` blocks above that. A lost connection repeats what was not acknowledged: putting twice is putting once.
+
+use super::page;
+use crate::address::Address;
+use crate::calls::node::*;
+use crate::limits::MAX_IDS;
+use crate::transport::{Connection, Exchange, Failure, Network, Outgoing};
+use crate::{
+    Delete, Deleted, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Receipt, Result, Scrubbed, ServiceError,
+    StoredBlock,
+};
+use bytes::Bytes;
+use cas_core::id::BlockId;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// How often a put is sent when connections are lost between its answers.
+const PUT_TRIES: usize = 3;
+
+/// A node that answers at an address.
+#[derive(Debug, Clone)]
+pub struct RemoteNode {
+    connection: Connection,
+}
+
+impl RemoteNode {
+    /// The node at this address; it connects when it is first asked.
+    pub fn new(network: &Arc<Network>, address: &Address) -> Self {
+        Self { connection: network.connection(address) }
+    }
+
+    /// Its connection, for requests of other families.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Node for RemoteNode {
+    fn id(&self) -> NodeId {
+        NodeId(self.connection.address().key)
+    }
+
+    fn offer(&self, grant: &Grant, ids: &[BlockId]) -> Result<(Vec<bool>, PendingReceipt)> {
+        let outgoing = self.connection.outgoing(&Offer { grant: *grant, ids: ids.to_vec() }, vec![])?;
+        let handle = self.connection.network().handle();
+        let mut exchange = handle.block_on(self.connection.ask(&outgoing))?;
+        let wanted: Vec<bool> = exchange.answer::<Offer>()?;
+        if wanted.len() != ids.len() {
+            return Err(ServiceError::Protocol(format!("Offer: {} answers for {} ids", wanted.len(), ids.len())));
+        }
+        let (answer, pending, hurry) = pending();
+        let connection = self.connection.clone();
+        handle.spawn(async move {
+            let receipt = second(&connection, &mut exchange, &hurry).await;
+            let receipt = receipt.unwrap_or_else(|failure| Err(failure.into_error(&connection.peer())));
+            let _ = answer.send(receipt); // Nobody waits any more.
+        });
+        Ok((wanted, pending))
+    }
+
+    fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt> {
+        let heads = blocks.iter().map(head).collect();
+        let bodies: Vec<_> = blocks.into_iter().map(|block| Bytes::from(block.bytes)).collect();
+        let bytes: usize = bodies.iter().map(Bytes::len).sum();
+        let outgoing = self.connection.outgoing(&Put { grant: *grant, blocks: heads }, bodies)?;
+        let network = self.connection.network();
+        let permits = u32::try_from(bytes).expect("within the limit of bodies");
+        let room = network.handle().block_on(network.in_flight().clone().acquire_many_owned(permits));
+        let room = room.expect("it is never closed");
+        let (answer, pending, hurry) = pending();
+        let connection = self.connection.clone();
+        network.handle().spawn(async move {
+            let receipt = send(&connection, &outgoing, &hurry).await;
+            drop((outgoing, room));
+            let _ = answer.send(receipt); // Nobody waits any more.
+        });
+        Ok(pending)
+    }
+
+    fn get(&self, id: &BlockId) -> Result<Vec<u8>> {
+        let outgoing = self.connection.outgoing(&Get { id: *id }, vec![])?;
+        let mut exchange = self.connection.network().handle().block_on(self.connection.ask(&outgoing))?;
+        exchange.end();
+        let found = exchange.bodies();
+        let count = found.len();
+        let only: Option<[Vec<u8>; 1]> = found.try_into().ok();
+        only.map(|[body]| body).ok_or_else(|| ServiceError::Protocol(format!("Get: {count} bodies for one block")))
+    }
+
+    fn locality(&self, ids: &[BlockId]) -> Result<Vec<Option<u64>>> {
+        let mut places = Vec::with_capacity(ids.len());
+        for part in ids.chunks(MAX_IDS) {
+            places.append(&mut self.connection.call(&Locality { ids: part.to_vec() })?);
+        }
+        Ok(places)
+    }
+
+    fn delete(&self, deletes: &[Delete]) -> Result<Vec<Deleted>> {
+        let mut answers = Vec::with_capacity(deletes.len());
+        for part in deletes.chunks(MAX_IDS) {
+            answers.append(&mut self.connection.call(&DeleteBlocks { deletes: part.to_vec() })?);
+        }
+        Ok(answers)
+    }
+
+    fn list(&self, mut after: Option<BlockId>, limit: usize) -> Result<Vec<StoredBlock>> {
+        let mut blocks = Vec::new();
+        while blocks.len() < limit {
+            let mut part = self.connection.call(&List { after, limit: page(limit - blocks.len()) })?;
+            let Some(last) = part.last() else { break };
+            after = Some(last.id);
+            blocks.append(&mut part);
+        }
+        Ok(blocks)
+    }
+
+    fn scrub(&self, after: Option<BlockId>, byte_limit: u64) -> Result<Scrubbed> {
+        self.connection.call(&Scrub { after, byte_limit })
+    }
+
+    fn compact(&self, dead_share: f64) -> Result<u64> {
+        self.connection.call(&Compact { dead_share })
+    }
+
+    fn stats(&self) -> Result<NodeStats> {
+        self.connection.call(&Stats {})
+    }
+
+    fn close(&self) -> Result<()> {
+        self.connection.call(&Close {})
+    }
+}
+
+type Answer = std::sync::mpsc::SyncSender<Result<Receipt>>;
+
+fn head(block: &PutBlock) -> PutHead {
+    PutHead { id: block.id, kind: block.kind, domain: block.domain, sum: block.sum }
+}
+
+/// A receipt to come, and what says that somebody waits for it.
+fn pending() -> (Answer, PendingReceipt, Arc<Notify>) {
+    let (answer, pending) = PendingReceipt::new();
+    let hurry = Arc::new(Notify::new());
+    let notify = hurry.clone();
+    (answer, pending.hurried_by(move || notify.notify_one()), hurry)
+}
+
+async fn send(connection: &Connection, outgoing: &Outgoing, hurry: &Notify) -> Result<Receipt> {
+    let mut tries = 0;
+    loop {
+        let mut exchange = connection.ask(outgoing).await?;
+        tries += 1;
+        match second(connection, &mut exchange, hurry).await {
+            Err(Failure::Lost(_)) if tries < PUT_TRIES => {}
+            other => return other.unwrap_or_else(|failure| Err(failure.into_error(&connection.peer()))),
+        }
+    }
+}
+
+async fn second(connection: &Connection, exchange: &mut Exchange, hurry: &Notify) -> Result<Result<Receipt>, Failure> {
+    exchange.second(hurry, connection.network().settings().patience).await?;
+    Ok(exchange.value::<Receipt>())
+}

@@ -1,0 +1,104 @@
+//! What a family's requests are answered by. A new family is one more of these.
+
+use super::Peer;
+use crate::calls::{Call, Family};
+use crate::limits::MAX_REQUEST_ITEMS;
+use crate::wire::{decode, encode};
+use crate::{PendingReceipt, Result, ServiceError};
+
+/// Answers the requests of one family.
+///
+/// ```text
+/// fn handle(&self, peer: &Peer, request: Request) -> Result<Reply> {
+///     match request.method() {
+///         Beat::METHOD => request.answer(|beat: Beat| self.cluster.beat(peer.key(), beat)),
+///         _ => Err(request.unknown()),
+///     }
+/// }
+/// ```
+pub trait Handler: Send + Sync {
+    /// Answers a request. May block; runs on a bounded pool. A panic is answered as
+    /// [`Stopped`](ServiceError::Stopped), and the server goes on.
+    ///
+    /// # Errors
+    /// Whatever the peer is to be told.
+    fn handle(&self, peer: &Peer, request: Request) -> Result<Reply>;
+}
+
+/// A request that has arrived whole.
+#[derive(Debug)]
+pub struct Request {
+    pub(super) family: Family,
+    pub(super) method: u16,
+    pub(super) message: Vec<u8>,
+    pub(super) bodies: Vec<Vec<u8>>,
+}
+
+impl Request {
+    /// Its number in the family.
+    pub fn method(&self) -> u16 {
+        self.method
+    }
+
+    /// The bodies; afterwards it has none.
+    pub fn bodies(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.bodies)
+    }
+
+    /// Its arguments.
+    ///
+    /// # Errors
+    /// They are not those of this request, or more than allowed.
+    pub fn take<C: Call>(&self) -> Result<C> {
+        decode(&self.message, MAX_REQUEST_ITEMS)
+            .map_err(|e| ServiceError::Protocol(format!("{} {}: {e}", C::FAMILY, C::NAME)))
+    }
+
+    /// Reads its arguments, and answers with what is made of them.
+    ///
+    /// # Errors
+    /// Wrong arguments, or the error that is made of them.
+    pub fn answer<C: Call>(&self, make: impl FnOnce(C) -> Result<C::Answer>) -> Result<Reply> {
+        if !self.bodies.is_empty() {
+            return Err(ServiceError::Protocol(format!("{} {} has no bodies", C::FAMILY, C::NAME)));
+        }
+        Ok(Reply::of::<C>(&make(self.take()?)?))
+    }
+
+    /// The error for a request that the family does not have.
+    pub fn unknown(&self) -> ServiceError {
+        ServiceError::Protocol(format!("there is no request {} of the {}", self.method, self.family))
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub(super) message: Vec<u8>,
+    pub(super) bodies: Vec<Vec<u8>>,
+    pub(super) receipt: Option<PendingReceipt>,
+}
+
+impl Reply {
+    /// The answer to a call.
+    pub fn of<C: Call>(answer: &C::Answer) -> Self {
+        Self { message: encode(answer), bodies: vec![], receipt: None }
+    }
+
+    /// With these bodies.
+    #[must_use]
+    pub fn with_bodies(self, bodies: Vec<Vec<u8>>) -> Self {
+        Self { bodies, ..self }
+    }
+
+    /// With this receipt as a second answer, when it comes.
+    #[must_use]
+    pub fn with_receipt(self, receipt: PendingReceipt) -> Self {
+        Self { receipt: Some(receipt), ..self }
+    }
+
+    /// Bytes it holds.
+    pub(super) fn size(&self) -> usize {
+        self.message.len() + self.bodies.iter().map(Vec::len).sum::<usize>()
+    }
+}

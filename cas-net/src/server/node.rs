@@ -1,0 +1,69 @@
+//! Requests of the node family, answered by a [`Node`]. PROTOCOL §9.
+
+use super::{Handler, Peer, Reply, Request};
+use crate::calls::Call;
+use crate::calls::node::*;
+use crate::limits::MAX_ROWS;
+use crate::{Node, PutBlock, Result, ServiceError};
+use std::sync::Arc;
+
+/// Answers with the node that a peer may use: whoever opens it decides by the peer's key what that is, by giving a node
+/// that checks rights, or an error.
+pub struct NodeHandler<O> {
+    open: O,
+}
+
+impl<O: Fn(&Peer) -> Result<Arc<dyn Node>> + Send + Sync> NodeHandler<O> {
+    /// Opens the node with this, at each request.
+    pub fn new(open: O) -> Self {
+        Self { open }
+    }
+}
+
+impl<O: Fn(&Peer) -> Result<Arc<dyn Node>> + Send + Sync> Handler for NodeHandler<O> {
+    fn handle(&self, peer: &Peer, mut request: Request) -> Result<Reply> {
+        let node = (self.open)(peer)?;
+        match request.method() {
+            Offer::METHOD => offer(&*node, &request),
+            Put::METHOD => put(&*node, &mut request),
+            Get::METHOD => get(&*node, &request),
+            Locality::METHOD => request.answer(|c: Locality| node.locality(&c.ids)),
+            DeleteBlocks::METHOD => request.answer(|c: DeleteBlocks| node.delete(&c.deletes)),
+            List::METHOD => request.answer(|c: List| node.list(c.after, (c.limit as usize).min(MAX_ROWS))),
+            Scrub::METHOD => request.answer(|c: Scrub| node.scrub(c.after, c.byte_limit)),
+            Compact::METHOD => request.answer(|c: Compact| node.compact(c.dead_share)),
+            Stats::METHOD => request.answer(|_: Stats| node.stats()),
+            Close::METHOD => request.answer(|_: Close| node.close()),
+            _ => Err(request.unknown()),
+        }
+    }
+}
+
+fn offer(node: &dyn Node, request: &Request) -> Result<Reply> {
+    let call: Offer = request.take()?;
+    let (wanted, receipt) = node.offer(&call.grant, &call.ids)?;
+    Ok(Reply::of::<Offer>(&wanted).with_receipt(receipt))
+}
+
+fn put(node: &dyn Node, request: &mut Request) -> Result<Reply> {
+    let call: Put = request.take()?;
+    let bodies = request.bodies();
+    if bodies.len() != call.blocks.len() {
+        let (blocks, bodies) = (call.blocks.len(), bodies.len());
+        return Err(ServiceError::Protocol(format!("Put: {blocks} blocks are named, {bodies} bodies follow")));
+    }
+    let block = |(head, bytes): (PutHead, Vec<u8>)| PutBlock {
+        id: head.id,
+        kind: head.kind,
+        domain: head.domain,
+        sum: head.sum,
+        bytes,
+    };
+    let receipt = node.put(&call.grant, call.blocks.into_iter().zip(bodies).map(block).collect())?;
+    Ok(Reply::of::<Put>(&()).with_receipt(receipt))
+}
+
+fn get(node: &dyn Node, request: &Request) -> Result<Reply> {
+    let call: Get = request.take()?;
+    Ok(Reply::of::<Get>(&()).with_bodies(vec![node.get(&call.id)?]))
+}
