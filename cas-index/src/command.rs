@@ -225,6 +225,8 @@ pub enum Command {
     },
     /// Lets the collector go on although not everything could be read at the rebuild.
     ReleaseHold,
+    /// People and rights, and commands that a device gives.
+    Rights(crate::rights::Command),
 }
 
 impl Command {
@@ -256,6 +258,7 @@ impl Command {
             Self::Deleted { .. } => "deleted",
             Self::Mark { .. } => "mark",
             Self::ReleaseHold => "release hold",
+            Self::Rights(_) => "rights",
         }
     }
 }

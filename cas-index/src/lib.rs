@@ -7,6 +7,7 @@
 //! When the index is lost, [`rebuild()`] makes a new one from what the nodes hold. [`inspect`] shows what
 //! stands on disk without opening it.
 
+pub mod audit;
 mod crc;
 mod disk;
 mod options;
@@ -17,6 +18,7 @@ pub mod command;
 pub mod inspect;
 pub mod log;
 pub mod recount;
+pub mod rights;
 pub mod state;
 pub mod tables;
 

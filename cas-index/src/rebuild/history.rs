@@ -4,6 +4,7 @@
 //! gap. There a removal decides (only what was committed is removed), else the object that was put last.
 
 use super::{FIRST, Work};
+use crate::rights::domains::bind;
 use crate::state::interned::{Interned, intern};
 use crate::state::snapshots::{Latest, Version, store_object, trash_key};
 use crate::tables::{Table, Tables};
@@ -109,7 +110,8 @@ impl Work<'_> {
         } else {
             self.found.live += 1;
         }
-        let version = Version { row, removal: removal.map(|removal| removal.id) };
+        let version = Version { row, removal: removal.map(|removal| removal.id), committed_ns: None };
+        bind(&mut self.tables, &record.vault, &record.domain)?;
         version.store(&mut self.tables);
         store_object(&mut self.tables, &version, &snapshot.bytes);
         Ok(())

@@ -1,6 +1,6 @@
 //! Collection, rows, status: what gc, check and people ask.
 
-use super::{Index, unexpected};
+use super::{By, Index, unexpected};
 use crate::command::{Command, MAX_EDGES, Packed};
 use crate::state::blocks::{Row, kids, row};
 use crate::state::{Condemnation, Meta, Outcome, Session, sessions};
@@ -11,13 +11,13 @@ use cas_net::{
 };
 
 impl Index {
-    pub(super) fn end_others(&self, keep: &[SessionId]) -> Result<Vec<SessionInfo>> {
+    pub(crate) fn end_others(&self, by: By, keep: &[SessionId]) -> Result<Vec<SessionInfo>> {
         let any = sessions(&*self.tables())?.iter().any(|session| !keep.contains(&session.id));
         if !any {
             return Ok(Vec::new());
         }
         let keep: Vec<u64> = keep.iter().map(|session| session.0).collect();
-        match self.submit(Command::EndSessionsExcept { keep: keep.clone() }, false)? {
+        match self.submit_by(by, Command::EndSessionsExcept { keep: keep.clone() }, false)? {
             Outcome::Ended(ended) => {
                 self.memory().retain(|session, _| keep.contains(&session.0));
                 Ok(ended)
@@ -101,9 +101,9 @@ impl Index {
         found.ok_or_else(|| ServiceError::NotFound { what: "page", name: id.to_string() })
     }
 
-    pub(super) fn mark_all(&self, ids: &[BlockId], bad: bool) -> Result<()> {
+    pub(crate) fn mark_all(&self, by: By, ids: &[BlockId], bad: bool) -> Result<()> {
         for part in ids.chunks(MAX_EDGES) {
-            self.submit(Command::Mark { ids: Packed::of_ids(part), bad }, true)?;
+            self.submit_by(by, Command::Mark { ids: Packed::of_ids(part), bad }, true)?;
         }
         Ok(())
     }

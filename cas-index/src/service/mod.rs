@@ -22,6 +22,7 @@ mod writer;
 
 use crate::command::Command;
 use crate::options::Options;
+use crate::rights::{ClusterClock, Doors};
 use crate::state::{Answer, Outcome};
 use crate::tables::Layered;
 use cas_core::id::{BlockId, Epoch, PublicKey, SnapshotId, VaultId};
@@ -48,10 +49,16 @@ pub struct Index {
     memory: Mutex<HashMap<SessionId, receipts::Memory>>,
     /// `None` when opened read-only, and while it is being dropped.
     jobs: Option<mpsc::SyncSender<Job>>,
+    /// What connections share: see [`crate::rights`].
+    pub(crate) doors: Doors,
+    pub(crate) cluster_clock: OnceLock<ClusterClock>,
     writer: Option<JoinHandle<()>>,
     /// Keeps others from writing, until it is closed.
     _lock: Option<File>,
 }
+
+/// On whose behalf: a device, or whoever opened the index (`None`).
+pub(crate) type By = Option<PublicKey>;
 
 /// What the writer and the readers share.
 struct Shared {
@@ -96,7 +103,7 @@ impl Index {
     }
 
     /// Carries out a command. Answers when it is applied, and durable if asked for.
-    fn submit(&self, command: Command, durable: bool) -> Result<Outcome> {
+    pub(crate) fn submit(&self, command: Command, durable: bool) -> Result<Outcome> {
         let (reply, answer) = mpsc::sync_channel(1);
         self.send(Job::Apply { command, durable, reply })?;
         answer.recv().unwrap_or_else(|_| Err(self.gone()))
@@ -117,7 +124,8 @@ impl Index {
         ServiceError::Stopped(self.shared.stopped.get().cloned().unwrap_or_else(|| "the index has ended".into()))
     }
 
-    fn durable(&self) -> Epoch {
+    /// The newest durable epoch.
+    pub(crate) fn durable(&self) -> Epoch {
         Epoch(self.shared.durable.load(Ordering::Acquire))
     }
 
@@ -129,7 +137,7 @@ impl Index {
         Ok(self.durable())
     }
 
-    fn tables(&self) -> RwLockReadGuard<'_, Layered> {
+    pub(crate) fn tables(&self) -> RwLockReadGuard<'_, Layered> {
         self.shared.read()
     }
 
@@ -137,7 +145,17 @@ impl Index {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now_ns(&self) -> i64 {
+    /// The key that signs grants and tickets.
+    pub(crate) fn signing_key(&self) -> &SigningKey {
+        &self.key
+    }
+
+    /// Carries out a command that a device gives, or the owner of the index (`None`).
+    fn submit_by(&self, by: By, command: Command, durable: bool) -> Result<Outcome> {
+        self.submit(crate::rights::carried(by, command), durable)
+    }
+
+    pub(crate) fn now_ns(&self) -> i64 {
         (self.options.clock)()
     }
 }
@@ -163,7 +181,7 @@ impl cas_net::Index for Index {
     }
 
     fn add_node(&self, node: NodeId) -> Result<()> {
-        self.add_one_node(node)
+        self.add_one_node(None, node)
     }
 
     fn keyring(&self, vault: &VaultId) -> Result<Vec<u8>> {
@@ -171,7 +189,7 @@ impl cas_net::Index for Index {
     }
 
     fn put_keyring(&self, object: &[u8], receipt: &Receipt) -> Result<()> {
-        self.put_one_keyring(object, receipt)
+        self.put_one_keyring(None, object, receipt)
     }
 
     fn vaults(&self) -> Result<Vec<VaultId>> {
@@ -179,12 +197,11 @@ impl cas_net::Index for Index {
     }
 
     fn start_session(&self, start: &StartSession) -> Result<SessionStart> {
-        self.start_one(start)
+        self.start_one(None, start)
     }
 
     fn close_session(&self, session: SessionId) -> Result<()> {
-        self.memory().remove(&session);
-        self.submit(Command::EndSession { session: session.0 }, false).map(drop)
+        self.close_one(None, session)
     }
 
     fn grant(&self, session: SessionId) -> Result<Grant> {
@@ -200,7 +217,7 @@ impl cas_net::Index for Index {
     }
 
     fn commit(&self, session: SessionId, commit: &Commit) -> Result<Committed> {
-        self.commit_one(session, commit)
+        self.commit_one(None, session, commit)
     }
 
     fn snapshots(&self, vault: &VaultId, name: Option<&str>, trash: bool) -> Result<Vec<SnapshotRow>> {
@@ -216,19 +233,19 @@ impl cas_net::Index for Index {
     }
 
     fn forget(&self, removal: &[u8], receipt: &Receipt) -> Result<()> {
-        self.forget_one(removal, receipt)
+        self.forget_one(None, removal, receipt)
     }
 
     fn undelete(&self, snapshot: &SnapshotId) -> Result<()> {
-        self.submit(Command::Undelete { snapshot: snapshot.0 }, true).map(drop)
+        self.undelete_one(None, snapshot)
     }
 
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>> {
-        self.empty_all_trash(before_ns)
+        self.empty_all_trash(None, before_ns)
     }
 
     fn end_sessions_except(&self, keep: &[SessionId]) -> Result<Vec<SessionInfo>> {
-        self.end_others(keep)
+        self.end_others(None, keep)
     }
 
     fn condemn(&self, limit: usize) -> Result<Condemned> {
@@ -252,7 +269,7 @@ impl cas_net::Index for Index {
     }
 
     fn mark(&self, ids: &[BlockId], bad: bool) -> Result<()> {
-        self.mark_all(ids, bad)
+        self.mark_all(None, ids, bad)
     }
 
     fn recount(&self) -> Result<Recount> {

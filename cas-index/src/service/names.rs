@@ -1,7 +1,7 @@
 //! Names, versions, vaults: what people see.
 
 use super::push::verified_object;
-use super::{Index, unexpected};
+use super::{By, Index, unexpected};
 use crate::command::{Command, Packed};
 use crate::state::interned::{Interned, number_of};
 use crate::state::snapshots::{Latest, find, versions};
@@ -16,11 +16,11 @@ use cas_net::{NodeId, Receipt, Result, ServiceError, SnapshotRow, SnapshotState}
 const TRASH_STEP: u32 = 256;
 
 impl Index {
-    pub(super) fn add_one_node(&self, node: NodeId) -> Result<()> {
+    pub(crate) fn add_one_node(&self, by: By, node: NodeId) -> Result<()> {
         if number_of(&*self.tables(), Interned::Node, node.0.as_bytes())?.is_some() {
             return Ok(());
         }
-        self.submit(Command::AddNode { node: node.0.0 }, true).map(drop)
+        self.submit_by(by, Command::AddNode { node: node.0.0 }, true).map(drop)
     }
 
     pub(super) fn newest_keyring(&self, vault: &VaultId) -> Result<Vec<u8>> {
@@ -28,10 +28,10 @@ impl Index {
         Ok(row.ok_or_else(|| ServiceError::NotFound { what: "vault", name: vault.to_string() })?.keyring)
     }
 
-    pub(super) fn put_one_keyring(&self, object: &[u8], receipt: &Receipt) -> Result<()> {
+    pub(crate) fn put_one_keyring(&self, by: By, object: &[u8], receipt: &Receipt) -> Result<()> {
         KeyringObject::parse(object).map_err(|e| ServiceError::Denied(e.to_string()))?;
         let cover = self.cover(receipt, &BlockId::of_object(Kind::Keyring, object))?;
-        self.submit(Command::PutKeyring { object: Packed(object.to_vec()), cover }, true).map(drop)
+        self.submit_by(by, Command::PutKeyring { object: Packed(object.to_vec()), cover }, true).map(drop)
     }
 
     pub(super) fn all_vaults(&self) -> Result<Vec<VaultId>> {
@@ -58,19 +58,23 @@ impl Index {
         Ok(found.ok_or_else(|| ServiceError::NotFound { what: "snapshot", name: snapshot.to_string() })?.1)
     }
 
-    pub(super) fn forget_one(&self, removal: &[u8], receipt: &Receipt) -> Result<()> {
+    pub(crate) fn forget_one(&self, by: By, removal: &[u8], receipt: &Receipt) -> Result<()> {
         let object = verified_object(removal, What::Removal)?;
         let cover = self.cover(receipt, &object.object_id())?;
-        self.submit(Command::Forget { removal: Packed(removal.to_vec()), cover }, true).map(drop)
+        self.submit_by(by, Command::Forget { removal: Packed(removal.to_vec()), cover }, true).map(drop)
     }
 
-    pub(super) fn empty_all_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>> {
+    pub(crate) fn undelete_one(&self, by: By, snapshot: &SnapshotId) -> Result<()> {
+        self.submit_by(by, Command::Undelete { snapshot: snapshot.0 }, true).map(drop)
+    }
+
+    pub(crate) fn empty_all_trash(&self, by: By, before_ns: i64) -> Result<Vec<SnapshotRow>> {
         let mut gone = Vec::new();
         loop {
             if self.is_empty(Table::Trash)? {
                 return Ok(gone);
             }
-            match self.submit(Command::EmptyTrash { before_ns, limit: TRASH_STEP }, true)? {
+            match self.submit_by(by, Command::EmptyTrash { before_ns, limit: TRASH_STEP }, true)? {
                 Outcome::Emptied(rows, more) => {
                     gone.extend(rows);
                     if !more {

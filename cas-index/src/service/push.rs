@@ -1,8 +1,9 @@
 //! What a push asks: a session, what is there, registration, commit. DESIGN §7.1.
 
 use super::receipts::Word;
-use super::{Index, unexpected};
+use super::{By, Index, unexpected};
 use crate::command::{Command, Cover, MAX_EDGES, NewPage, Packed, Register};
+use crate::rights::quota;
 use crate::state::blocks::{Row, State, bad_in, row};
 use crate::state::{self, Outcome, Session};
 use cas_core::frame::Header;
@@ -22,13 +23,13 @@ const LOOK_STEP: usize = 4096;
 const MAX_LABEL: usize = 4096;
 
 impl Index {
-    pub(super) fn start_one(&self, start: &StartSession) -> Result<SessionStart> {
+    pub(crate) fn start_one(&self, by: By, start: &StartSession) -> Result<SessionStart> {
         if start.label.len() > MAX_LABEL {
             return Err(ServiceError::Denied(format!("a label of {} bytes; at most {MAX_LABEL}", start.label.len())));
         }
         let StartSession { vault, domain, device, label } = start.clone();
         let command = Command::StartSession { vault: vault.0, domain: domain.0, device: device.0, label };
-        let session = match self.submit(command, true)? {
+        let session = match self.submit_by(by, command, true)? {
             Outcome::Started(session) => session,
             other => unexpected(&other),
         };
@@ -57,6 +58,12 @@ impl Index {
                 }
                 other => unexpected(&other),
             }
+        }
+        let absent = look.present.iter().filter(|present| !**present).count() as u64;
+        if absent > 0
+            && let Some(full) = quota::check(&*self.tables(), &live, absent * quota::MIN_STORED)?
+        {
+            return Err(full);
         }
         let epoch = self.durable_from(look.not_older)?;
         Ok(HaveAnswer { present: look.present, grant: Grant::sign(&self.key, session, epoch, look.replace) })
@@ -183,11 +190,17 @@ impl Index {
         (out, ids)
     }
 
-    pub(super) fn commit_one(&self, session: SessionId, commit: &Commit) -> Result<Committed> {
+    pub(crate) fn close_one(&self, by: By, session: SessionId) -> Result<()> {
+        self.submit_by(by, Command::EndSession { session: session.0 }, false)?;
+        self.memory().remove(&session);
+        Ok(())
+    }
+
+    pub(crate) fn commit_one(&self, by: By, session: SessionId, commit: &Commit) -> Result<Committed> {
         let object = verified_object(&commit.object, What::Snapshot)?;
         let cover = self.cover(&commit.receipt, &object.object_id())?;
         let (key, object) = (commit.key, Packed(commit.object.clone()));
-        match self.submit(Command::Commit { session: session.0, key, object, cover }, true)? {
+        match self.submit_by(by, Command::Commit { session: session.0, key, object, cover }, true)? {
             Outcome::Committed(done) => {
                 self.memory().remove(&session);
                 Ok(done)

@@ -60,7 +60,8 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Index> {
         writer = Some(thread.map_err(|e| ServiceError::io("start the writer of the index", e))?);
         jobs = Some(sender);
     }
-    Ok(Index { shared, key, options, memory: Mutex::default(), jobs, writer, _lock: lock })
+    let (doors, cluster_clock) = (Default::default(), OnceLock::new());
+    Ok(Index { shared, key, options, memory: Mutex::default(), jobs, doors, cluster_clock, writer, _lock: lock })
 }
 
 /// Keeps others from writing to the index in `dir`, as long as the file is open.

@@ -1,16 +1,17 @@
 //! Rows of blocks, and everything that follows from them. FORMAT §9.
 //!
 //! Promise: whatever a command does to rows, [`Rows::write`] alone turns the difference into changes of the tables
-//! `blocks`, `zero`, `condemned` and `damaged` and of the counters, so these can never drift apart. Only
+//! `blocks`, `zero`, `condemned` and `damaged`, of the counters and of the usage of accounts, so these can never drift apart. Only
 //! net effects are written: a page that is registered together with its parent never enters `zero`.
 
 use super::{Meta, damaged, interned};
+use crate::rights::quota;
 use crate::tables::{Table, Tables};
 use cas_core::codec::{FormatError, Reader, put_varint};
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, Sum};
 use cas_net::{Result, RowState, StoredRow};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 const KIND_BITS: u8 = 0b111;
 const STATE_SHIFT: u8 = 3;
@@ -43,7 +44,7 @@ pub struct Row {
     pub len: u32,
     /// The number of its domain; 0 for keyrings.
     pub domain: u32,
-    /// The number of the device that brought it; 0 after a rebuild.
+    /// The number of the account (a device in a vault) that brought its bytes; 0 after a rebuild.
     pub device: u32,
     /// Since when nobody references it: its place in the collector's queue while the count is 0.
     pub zero: Epoch,
@@ -228,6 +229,7 @@ impl Rows {
         self.slots.retain(|slot| slot.before != slot.now);
         self.slots.sort_unstable_by_key(|slot| slot.id);
         let mut bad: HashMap<u32, i64> = HashMap::new();
+        let mut charged: BTreeMap<u32, i64> = BTreeMap::new();
         for Slot { id, before, now } in &self.slots {
             match now {
                 Some(row) => tables.put(Table::Blocks, id.as_bytes(), row.encode()),
@@ -238,11 +240,13 @@ impl Rows {
             for (row, by) in [(before, -1), (now, 1)] {
                 let Some(row) = row else { continue };
                 count(meta, row, by).ok_or_else(|| damaged("meta", "has counters that do not fit the rows"))?;
+                *charged.entry(row.device).or_default() += by * i64::from(row.len);
                 if matches!(row.state, State::Bad(_)) {
                     *bad.entry(row.domain).or_default() += by;
                 }
             }
         }
+        quota::charge(tables, &charged)?;
         let mut bad: Vec<(u32, i64)> = bad.into_iter().filter(|(_, by)| *by != 0).collect();
         bad.sort_unstable();
         for (domain, by) in bad {

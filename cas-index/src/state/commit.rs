@@ -9,6 +9,7 @@ use super::sessions::living;
 use super::snapshots::{Latest, Version, store_object};
 use super::{Applied, Meta, Outcome, deny, refuse};
 use crate::command::ObjectCover;
+use crate::rights::quota;
 use crate::tables::{Table, Tables};
 use cas_core::id::{BlockId, Epoch, Kind, SnapshotId, Sum};
 use cas_core::snapshot::{SnapshotObject, SnapshotRecord, What};
@@ -51,6 +52,9 @@ pub(super) fn commit(
         Some(row) if row.state == State::Live && row.domain == session.domain => {}
         _ => return refuse(ServiceError::RootMissing(record.root)),
     }
+    if let Some(full) = quota::check(tables, &session, object.len() as u64)? {
+        return refuse(full);
+    }
     let owner = Owner { domain: session.domain, device: session.device, since: session.start(), may_return: false };
     let object_id = hold_object(tables, meta, &mut rows, Kind::Snapshot, object, cover, owner)?;
     rows.hold(tables, &record.root)?;
@@ -59,7 +63,8 @@ pub(super) fn commit(
     }
     rows.write(tables, meta)?;
 
-    let version = Version { row: new_row(record, snapshot, object_id), removal: None };
+    let row = new_row(record, snapshot, object_id);
+    let version = Version { row, removal: None, committed_ns: Some(meta.time_ns) };
     version.store(tables);
     store_object(tables, &version, object);
     Latest { seq: record.seq, snapshot, stub: None }.store(tables, &vault, name);

@@ -9,7 +9,7 @@ use cas_net::Result;
 pub enum Interned {
     /// A domain id.
     Domain = 0,
-    /// A device key.
+    /// An account: a device key ‖ a vault. In older stores the key alone.
     Device = 1,
     /// A node key.
     Node = 2,
@@ -39,6 +39,12 @@ pub fn id_of<const N: usize>(tables: &impl Tables, what: Interned, number: u32) 
     let error = || super::damaged(format!("interned {what:?} {number}"), "is missing or of another length");
     let found = tables.get(Table::Interned, &by_number(what, number))?.ok_or_else(error)?;
     <[u8; N]>::try_from(&found[..]).map_err(|_| error())
+}
+
+/// The id with a number, whatever its length.
+pub fn bytes_of(tables: &impl Tables, what: Interned, number: u32) -> Result<Vec<u8>> {
+    let found = tables.get(Table::Interned, &by_number(what, number))?;
+    found.map(|id| id.into_owned()).ok_or_else(|| super::damaged(format!("interned {what:?} {number}"), "is missing"))
 }
 
 /// All ids, in order of number.

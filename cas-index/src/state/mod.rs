@@ -1,7 +1,7 @@
 //! The state machine: one deterministic, synchronous function from (tables, stamp, command) to an answer. DESIGN §7.
 //!
 //! Promise: the same commands in the same order give the same tables and the same answers, over any [`Tables`].
-//! A refused command changes nothing but the epoch. Not here: clocks, files, threads, signatures.
+//! A refused command changes nothing but the epoch and the audit log. Not here: clocks, files, threads, signatures.
 //!
 //! One file per matter: sessions, registration, names (commit, forget, undelete, trash), vaults, collection.
 
@@ -22,6 +22,7 @@ pub use sessions::{Session, changed_at, first_session, session, sessions};
 pub use vaults::VaultRow;
 
 use crate::command::Command;
+use crate::rights;
 use crate::tables::Tables;
 use cas_core::id::{BlockId, Epoch};
 use cas_net::{Committed, Delete, Result, ServiceError, SessionId, SessionInfo, SnapshotRow};
@@ -124,7 +125,8 @@ pub(crate) fn damaged(what: impl std::fmt::Display, detail: impl Into<String>) -
     ServiceError::Damaged { what: format!("index row {what}"), detail: detail.into() }
 }
 
-fn dispatch(tables: &mut impl Tables, meta: &mut Meta, command: &Command) -> Applied<Outcome> {
+/// Does what a command says, whoever gave it.
+pub(crate) fn dispatch(tables: &mut impl Tables, meta: &mut Meta, command: &Command) -> Applied<Outcome> {
     match command {
         Command::AddNode { node } => vaults::add_node(tables, node),
         Command::PutKeyring { object, cover } => vaults::put_keyring(tables, meta, &object.0, cover),
@@ -148,5 +150,6 @@ fn dispatch(tables: &mut impl Tables, meta: &mut Meta, command: &Command) -> App
             meta.held = false;
             Ok(Outcome::Done)
         }
+        Command::Rights(command) => rights::apply(tables, meta, command),
     }
 }

@@ -6,8 +6,9 @@
 use super::blocks::{Row, Rows, State};
 use super::interned::{Interned, number_of};
 use super::sessions::{Session, living};
-use super::{Applied, Meta, Outcome, deny};
+use super::{Applied, Meta, Outcome, deny, refuse};
 use crate::command::{Cover, MAX_EDGES, Register};
+use crate::rights::quota;
 use crate::tables::{Table, Tables};
 use cas_core::id::{BlockId, Epoch, Kind, Sum};
 
@@ -35,6 +36,15 @@ pub(super) fn register(tables: &mut impl Tables, meta: &mut Meta, register: &Reg
     }
     if !missing.is_empty() {
         return Ok(Outcome::Registered(missing));
+    }
+
+    let is_new = |row: &Option<Row>| row.as_ref().is_none_or(|row| row.state != State::Live);
+    let mut wanted = 0;
+    for (i, cover) in register.covers.iter().enumerate() {
+        wanted += if is_new(rows.at(i)) { u64::from(cover.len) } else { 0 };
+    }
+    if let Some(full) = quota::check(tables, &session, wanted)? {
+        return refuse(full);
     }
 
     let mut counted = Vec::with_capacity(register.pages.len());

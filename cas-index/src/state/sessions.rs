@@ -4,9 +4,10 @@ use super::blocks::{Rows, State};
 use super::interned::{self, Interned};
 use super::{Applied, Meta, Outcome, damaged, refuse};
 use crate::command::Packed;
+use crate::rights::{domains, quota};
 use crate::tables::{Table, Tables};
 use cas_core::codec::{FormatError, Reader, put_varint};
-use cas_core::id::{BlockId, Epoch, VaultId};
+use cas_core::id::{BlockId, DomainId, Epoch, VaultId};
 use cas_net::{Result, ServiceError, SessionId, SessionInfo};
 
 /// A live session. Its number is the epoch of its start.
@@ -20,7 +21,7 @@ pub struct Session {
     pub vault: VaultId,
     /// The number of the domain of its blocks.
     pub domain: u32,
-    /// The number of its device.
+    /// The number of its account: its device in its vault.
     pub device: u32,
     /// For people.
     pub label: String,
@@ -106,8 +107,10 @@ pub(super) fn start(
     label: &str,
 ) -> Applied<Outcome> {
     let id = SessionId(meta.epoch.0);
+    let bound = DomainId(domain);
     let domain = interned::intern(tables, Interned::Domain, &domain)?;
-    let device = interned::intern(tables, Interned::Device, &device)?;
+    let device = interned::intern(tables, Interned::Device, &quota::account(&device, &VaultId(vault)))?;
+    domains::bind(tables, &VaultId(vault), &bound)?;
     let started_ns = meta.time_ns;
     let session = Session { id, started_ns, vault: VaultId(vault), domain, device, label: label.to_owned() };
     tables.put(Table::Sessions, &id.0.to_be_bytes(), session.encode());

@@ -2,7 +2,7 @@
 
 use super::damaged;
 use crate::tables::{Table, Tables};
-use cas_core::codec::{FormatError, Reader, RecordWriter, critical, put_bytes32, put_varint};
+use cas_core::codec::{FormatError, Reader, RecordWriter, critical, optional, put_bytes32, put_varint};
 use cas_core::id::{BlockId, PublicKey, SnapshotId, VaultId};
 use cas_net::{Result, SnapshotRow, SnapshotState};
 
@@ -11,6 +11,7 @@ const TAG_OBJECT: u64 = critical(2);
 const TAG_ROOT: u64 = critical(3);
 const TAG_TIME: u64 = critical(4);
 const TAG_TRASH: u64 = critical(5);
+const TAG_COMMITTED: u64 = optional(6);
 
 /// The newest version of a name, also if it is gone: its seq is never given again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,6 +64,8 @@ pub struct Version {
     pub row: SnapshotRow,
     /// In the trash: the removal object.
     pub removal: Option<BlockId>,
+    /// Index time of its commit; not known after a rebuild. The record's own time is the client's word.
+    pub committed_ns: Option<i64>,
 }
 
 impl Version {
@@ -79,6 +82,9 @@ impl Version {
         if let (SnapshotState::Trash { since_ns, by }, Some(removal)) = (&self.row.state, &self.removal) {
             out.field(TAG_TRASH, [&since_ns.to_le_bytes()[..], by.as_bytes(), removal.as_bytes()].concat());
         }
+        if let Some(committed_ns) = self.committed_ns {
+            out.field(TAG_COMMITTED, committed_ns.to_le_bytes());
+        }
         tables.put(Table::Snapshots, &self.key(), out.finish());
     }
 
@@ -90,9 +96,9 @@ impl Version {
             None => SnapshotState::Live,
             Some((since_ns, by, _)) => SnapshotState::Trash { since_ns, by },
         };
-        let Fields { snapshot, object, root, time_ns, trash } = read;
+        let Fields { snapshot, object, root, time_ns, trash, committed_ns } = read;
         let row = SnapshotRow { vault, name, seq, snapshot, object, root, time_ns, state };
-        Ok(Self { row, removal: trash.map(|t| t.2) })
+        Ok(Self { row, removal: trash.map(|t| t.2), committed_ns })
     }
 }
 
@@ -103,6 +109,7 @@ struct Fields {
     root: BlockId,
     time_ns: i64,
     trash: Option<(i64, PublicKey, BlockId)>,
+    committed_ns: Option<i64>,
 }
 
 fn fields(value: &[u8]) -> std::result::Result<Fields, FormatError> {
@@ -114,6 +121,7 @@ fn fields(value: &[u8]) -> std::result::Result<Fields, FormatError> {
             TAG_ROOT => out.root = BlockId(r.array()?),
             TAG_TIME => out.time_ns = r.i64()?,
             TAG_TRASH => out.trash = Some((r.i64()?, PublicKey(r.array()?), BlockId(r.array()?))),
+            TAG_COMMITTED => out.committed_ns = Some(r.i64()?),
             _ => return Ok(false),
         }
         Ok(true)

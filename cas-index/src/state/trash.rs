@@ -1,4 +1,5 @@
 //! Forgetting: a version goes to the trash, where it still counts; emptied, its references go. DESIGN §7.1.
+//! What a retention lock keeps does neither.
 //!
 //! A removal object is kept as long as a rebuild needs it: while the version is in the trash, then until the
 //! version's own object is gone from the nodes, and for the newest version of a name until a newer one exists.
@@ -9,6 +10,7 @@ use super::interned::{Interned, number_of};
 use super::snapshots::{Latest, Version, find, split_trash_key, trash_key};
 use super::{Applied, Meta, Outcome, damaged, deny, refuse};
 use crate::command::ObjectCover;
+use crate::rights::lock;
 use crate::tables::{Table, Tables};
 use cas_core::id::{BlockId, Epoch, Kind, SnapshotId};
 use cas_core::snapshot::What;
@@ -32,6 +34,9 @@ pub(super) fn forget(
     }
     if version.removal.is_some() {
         return refuse(not_found("live snapshot", &row.snapshot));
+    }
+    if lock::keeps(tables, &version, meta.time_ns)? {
+        return refuse(ServiceError::Retained(Box::new(version.row)));
     }
     let Some(domain) = number_of(tables, Interned::Domain, record.domain.as_bytes())? else {
         return deny("the removal is of an unknown domain");
@@ -67,17 +72,21 @@ pub(super) fn empty(tables: &mut impl Tables, meta: &mut Meta, before_ns: i64, l
         if since_ns >= before_ns {
             return Ok(false);
         }
+        let (version, _) =
+            find(tables, &snapshot)?.ok_or_else(|| damaged(snapshot, "is in the trash and has no row"))?;
+        if lock::keeps(tables, &version, meta.time_ns)? {
+            return Ok(true);
+        }
         more = due.len() >= limit as usize;
         if !more {
-            due.push((key.to_vec(), snapshot));
+            due.push((key.to_vec(), version));
         }
         Ok(!more)
     })?;
     let mut rows = Rows::new();
     let mut gone = Vec::with_capacity(due.len());
-    for (key, snapshot) in due {
-        let (version, _) =
-            find(tables, &snapshot)?.ok_or_else(|| damaged(snapshot, "is in the trash and has no row"))?;
+    for (key, version) in due {
+        let snapshot = version.row.snapshot;
         let removal = version.removal.ok_or_else(|| damaged(snapshot, "is in the trash without a removal"))?;
         rows.release(tables, &version.row.root, meta.epoch)?;
         rows.release(tables, &version.row.object, meta.epoch)?;

@@ -34,11 +34,13 @@ pub enum Table {
     Keyrings = 13,
     Interned = 14,
     Damaged = 15,
+    Rights = 16,
+    Audit = 17,
 }
 
 impl Table {
     /// All of them in order of number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Meta,
         Self::Blocks,
         Self::Kids,
@@ -55,6 +57,8 @@ impl Table {
         Self::Keyrings,
         Self::Interned,
         Self::Damaged,
+        Self::Rights,
+        Self::Audit,
     ];
 
     /// Its name in the file.
@@ -76,6 +80,8 @@ impl Table {
             Self::Keyrings => "keyrings",
             Self::Interned => "interned",
             Self::Damaged => "damaged",
+            Self::Rights => "rights",
+            Self::Audit => "audit",
         }
     }
 }
