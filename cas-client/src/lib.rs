@@ -18,6 +18,7 @@ pub mod gc;
 pub mod host;
 pub mod identity;
 pub mod memory;
+pub mod nodes;
 pub mod places;
 pub mod pull;
 pub mod push;
