@@ -31,6 +31,9 @@ pub enum Ended {
     /// Sent away.
     #[error("{0}")]
     Refused(&'static str),
+    /// It speaks other versions, and was told which ones there are.
+    #[error("no common version")]
+    NoVersion,
 }
 
 /// A connection, for its requests.
@@ -47,7 +50,11 @@ pub async fn serve(shared: &Arc<Shared>, incoming: Incoming) -> Result<(), Ended
     let connecting = incoming.accept()?;
     let connection = timeout(hello_time, connecting).await.map_err(|_| Ended::Late("handshake"))??;
     let peer = match timeout(hello_time, meet(shared, &connection)).await {
-        Ok(met) => met.inspect_err(|why| send_away(&connection, why))?,
+        Ok(Ok(peer)) => peer,
+        Ok(Err(why)) => {
+            send_away(&connection, &why).await;
+            return Err(why);
+        }
         Err(_) => {
             connection.close(close_code::PROTOCOL.into(), b"no hello in time");
             return Err(Ended::Late("hello"));
@@ -100,16 +107,18 @@ async fn meet(shared: &Shared, connection: &quinn::Connection) -> Result<Peer, E
     send.stream().write_chunk(Bytes::from(hello::encode(&welcome))).await.map_err(StreamError::from)?;
     send.finish();
     if welcome.version == 0 {
-        // The client closes when it has read the welcome; if it does not, it is told by the code.
-        let _ = timeout(LAST_WORDS, connection.closed()).await;
-        return Err(Ended::Refused("no common version"));
+        return Err(Ended::NoVersion);
     }
     Ok(Peer::new(key, connection.remote_address(), hello.program))
 }
 
-fn send_away(connection: &quinn::Connection, why: &Ended) {
+async fn send_away(connection: &quinn::Connection, why: &Ended) {
     let code = match why {
-        Ended::Refused("no common version") => close_code::NO_VERSION,
+        Ended::NoVersion => {
+            // It closes when it has read the welcome; if it does not, the code tells it.
+            let _ = timeout(LAST_WORDS, connection.closed()).await;
+            close_code::NO_VERSION
+        }
         Ended::Refused(_) => close_code::NOT_ADMITTED,
         _ => close_code::PROTOCOL,
     };

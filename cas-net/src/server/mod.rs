@@ -6,6 +6,8 @@
 mod budget;
 mod connection;
 mod handler;
+#[cfg(test)]
+mod hostile;
 mod index;
 mod node;
 mod peer;

@@ -7,6 +7,8 @@ mod dial;
 pub(crate) mod endpoint;
 mod failure;
 pub(crate) mod frame;
+#[cfg(test)]
+mod hostile;
 mod identity;
 mod network;
 pub(crate) mod tls;

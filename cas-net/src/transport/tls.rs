@@ -36,13 +36,23 @@ pub fn server(identity: &Identity) -> Arc<QuicServerConfig> {
 
 /// What a client needs to talk to the owner of `expected`; the key it met instead is left in `found`.
 pub fn client(identity: &Identity, expected: PublicKey, found: Arc<OnceLock<PublicKey>>) -> Arc<QuicClientConfig> {
+    speaking(ALPN, identity, expected, found)
+}
+
+/// The same for any protocol.
+pub fn speaking(
+    alpn: &[u8],
+    identity: &Identity,
+    expected: PublicKey,
+    found: Arc<OnceLock<PublicKey>>,
+) -> Arc<QuicClientConfig> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has TLS 1.3")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(OneKey { expected, found }))
         .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(identity.certified())));
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![alpn.to_vec()];
     config.resumption = Resumption::disabled();
     Arc::new(QuicClientConfig::try_from(config).expect("the provider has the cipher of QUIC"))
 }
