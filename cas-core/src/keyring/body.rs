@@ -4,7 +4,7 @@
 //! whose result [`Keyring::check_follows`] accepts. Secrets are wiped when dropped.
 
 use crate::agebox::{MAX_RECIPIENTS, Recipient};
-use crate::codec::{FormatError, Reader, RecordWriter, UnknownField, critical, put_bytes, put_varint};
+use crate::codec::{FormatError, Reader, RecordWriter, UnknownField, critical, optional, put_bytes, put_varint};
 use crate::domain::DomainRecord;
 use crate::id::{DomainId, PublicKey, Sum, VaultId};
 use crate::limits::MAX_OBJECT;
@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 
 /// Devices that may sign.
 pub const MAX_DEVICES: usize = 1024;
+/// Devices that might sign once.
+pub const MAX_PAST_DEVICES: usize = 1024;
 /// A label of a member or a device, in bytes.
 pub const MAX_LABEL: usize = 255;
 
@@ -24,6 +26,7 @@ const TAG_DOMAIN: u64 = critical(4);
 const TAG_SECRETS: u64 = critical(5);
 const TAG_MEMBERS: u64 = critical(6);
 const TAG_DEVICES: u64 = critical(7);
+const TAG_PAST: u64 = optional(8);
 
 /// A version of a keyring, named by its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,6 +90,28 @@ pub struct Device {
     pub label: String,
 }
 
+/// A device that was removed. What it signed before stays good: without it, removing a lost laptop would take its
+/// snapshots along. It stands here, and not in older keyrings alone, because who became a member later cannot open those.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastDevice {
+    /// Its key.
+    pub key: PublicKey,
+    /// The last version of the keyring in which it might sign.
+    pub until: u32,
+    /// For people. At most 255 bytes, no control characters.
+    pub label: String,
+}
+
+/// By which right a snapshot was signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Its device may sign.
+    Signer,
+    /// Its device might when the keyring was that which the record names. Whether that is true, the history of the name must show:
+    /// no version before it names a newer keyring.
+    PastSigner,
+}
+
 /// What the members of a vault agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keyring {
@@ -104,6 +129,8 @@ pub struct Keyring {
     pub members: Vec<Member>,
     /// Who may sign.
     pub devices: Vec<Device>,
+    /// Who might once.
+    pub past: Vec<PastDevice>,
     /// Fields of a later version that may be ignored, kept.
     pub unknown: Vec<UnknownField>,
 }
@@ -186,8 +213,8 @@ impl Keyring {
         devices: Vec<Device>,
     ) -> Result<Self, KeyringError> {
         let secrets = vec![domain_secret];
-        let keyring =
-            Self { vault, version: 1, previous: Sum::ZERO, domain, secrets, members, devices, unknown: Vec::new() };
+        let (previous, past, unknown) = (Sum::ZERO, Vec::new(), Vec::new());
+        let keyring = Self { vault, version: 1, previous, domain, secrets, members, devices, past, unknown };
         keyring.check().map_err(KeyringError::Invalid)?;
         Ok(keyring)
     }
@@ -199,6 +226,10 @@ impl Keyring {
         for change in changes {
             next.apply(change)?;
         }
+        next.past.retain(|past| next.devices.iter().all(|device| device.key != past.key));
+        let removed = self.devices.iter().filter(|old| next.devices.iter().all(|device| device.key != old.key));
+        let past = |old: &Device| PastDevice { key: old.key, until: self.version, label: old.label.clone() };
+        next.past.extend(removed.map(past));
         next.check().map_err(KeyringError::Invalid)?;
         Ok(next)
     }
@@ -231,7 +262,13 @@ impl Keyring {
         require(distinct(self.members.iter().map(|m| m.recipient.to_string())), "distinct members")?;
         require(self.devices.len() <= MAX_DEVICES, "at most 1024 devices")?;
         require(distinct(self.devices.iter().map(|d| d.key)), "distinct devices")?;
-        let mut labels = self.members.iter().map(|m| &m.label).chain(self.devices.iter().map(|d| &d.label));
+        require(self.past.len() <= MAX_PAST_DEVICES, "at most 1024 past devices")?;
+        let all = self.devices.iter().map(|d| d.key).chain(self.past.iter().map(|d| d.key));
+        require(distinct(all), "past devices that are distinct and may not sign")?;
+        let before = |device: &PastDevice| (1..self.version).contains(&device.until);
+        require(self.past.iter().all(before), "past devices of versions before it")?;
+        let labels = self.members.iter().map(|m| &m.label).chain(self.devices.iter().map(|d| &d.label));
+        let mut labels = labels.chain(self.past.iter().map(|d| &d.label));
         let good = |label: &String| label.len() <= MAX_LABEL && !label.chars().any(char::is_control);
         require(labels.all(good), "labels of at most 255 bytes, no control characters")?;
         self.domain.check().map_err(|e| e.expected)
@@ -284,10 +321,8 @@ impl Keyring {
         if forked { Err(KeyringError::Forked { version: self.version }) } else { Ok(()) }
     }
 
-    /// Whether the maker of a snapshot (whose signature was verified when it was parsed) may write to this vault.
-    ///
-    /// A snapshot made under an older keyring may name a device that is not in a newer one: ask the one it names.
-    pub fn check_record(&self, record: &SnapshotRecord) -> Result<(), KeyringError> {
+    /// By which right the maker of a snapshot (whose signature was verified when it was parsed) wrote to this vault.
+    pub fn check_record(&self, record: &SnapshotRecord) -> Result<Standing, KeyringError> {
         if record.vault != self.vault {
             return Err(KeyringError::OtherSnapshot("vault"));
         }
@@ -297,8 +332,19 @@ impl Keyring {
         if record.keyring.version == self.version && record.keyring != self.reference() {
             return Err(KeyringError::OtherSnapshot("keyring"));
         }
-        let known = self.devices.iter().any(|d| d.key == record.device);
-        if known { Ok(()) } else { Err(KeyringError::UnknownDevice(record.device)) }
+        if self.may_sign(&record.device) {
+            return Ok(Standing::Signer);
+        }
+        let past = self.past.iter().find(|d| d.key == record.device);
+        match past {
+            Some(past) if record.keyring.version <= past.until => Ok(Standing::PastSigner),
+            _ => Err(KeyringError::UnknownDevice(record.device)),
+        }
+    }
+
+    /// Whether a device may sign.
+    pub fn may_sign(&self, device: &PublicKey) -> bool {
+        self.devices.iter().any(|d| d.key == *device)
     }
 
     /// The bytes.
@@ -310,16 +356,19 @@ impl Keyring {
         let secrets: Zeroizing<Vec<[u8; 32]>> = Zeroizing::new(self.secrets.iter().map(|s| *s.as_bytes()).collect());
         let mut version = Vec::new();
         put_varint(&mut version, self.version.into());
-        RecordWriter::new()
+        let mut writer = RecordWriter::new();
+        writer
             .field(TAG_VAULT, *self.vault.as_bytes())
             .field(TAG_VERSION, version)
             .field(TAG_PREVIOUS, *self.previous.as_bytes())
             .field(TAG_DOMAIN, self.domain.encode())
             .field(TAG_SECRETS, secrets.concat())
             .field(TAG_MEMBERS, members_bytes(&self.members))
-            .field(TAG_DEVICES, devices_bytes(&self.devices))
-            .unknown(&self.unknown)
-            .finish_secret()
+            .field(TAG_DEVICES, devices_bytes(&self.devices));
+        if !self.past.is_empty() {
+            writer.field(TAG_PAST, past_bytes(&self.past));
+        }
+        writer.unknown(&self.unknown).finish_secret()
     }
 
     /// Reads a body. That it is signed is for the object around it to verify.
@@ -374,6 +423,16 @@ fn devices_bytes(devices: &[Device]) -> Vec<u8> {
     out
 }
 
+fn past_bytes(past: &[PastDevice]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for device in past {
+        out.extend_from_slice(device.key.as_bytes());
+        put_varint(&mut out, device.until.into());
+        put_bytes(&mut out, device.label.as_bytes());
+    }
+    out
+}
+
 /// What was read so far.
 #[derive(Default)]
 struct Fields {
@@ -384,6 +443,7 @@ struct Fields {
     secrets: Option<Vec<ContentSecret>>,
     members: Option<Vec<Member>>,
     devices: Option<Vec<Device>>,
+    past: Vec<PastDevice>,
 }
 
 impl Fields {
@@ -399,6 +459,8 @@ impl Fields {
             TAG_SECRETS => self.secrets = Some(read_secrets(r)?),
             TAG_MEMBERS => self.members = Some(read_many(r, read_member)?),
             TAG_DEVICES => self.devices = Some(read_many(r, read_device)?),
+            TAG_PAST if r.is_empty() => return Err(r.error("past devices, or no such field")),
+            TAG_PAST => self.past = read_many(r, read_past_device)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -413,6 +475,7 @@ impl Fields {
             secrets: self.secrets?,
             members: self.members?,
             devices: self.devices?,
+            past: self.past,
             unknown,
         })
     }
@@ -442,6 +505,12 @@ fn read_member(r: &mut Reader<'_>) -> Result<Member, FormatError> {
 
 fn read_device(r: &mut Reader<'_>) -> Result<Device, FormatError> {
     Ok(Device { key: PublicKey(r.array()?), label: read_label(r)? })
+}
+
+fn read_past_device(r: &mut Reader<'_>) -> Result<PastDevice, FormatError> {
+    let key = PublicKey(r.array()?);
+    let until = u32::try_from(r.varint()?).map_err(|_| r.error("a version below 2^32"))?;
+    Ok(PastDevice { key, until, label: read_label(r)? })
 }
 
 fn read_label(r: &mut Reader<'_>) -> Result<String, FormatError> {

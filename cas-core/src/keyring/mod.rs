@@ -6,7 +6,10 @@
 
 mod body;
 
-pub use body::{Change, Device, Keyring, KeyringError, KeyringRef, MAX_DEVICES, MAX_LABEL, Member, Role};
+pub use body::{
+    Change, Device, Keyring, KeyringError, KeyringRef, MAX_DEVICES, MAX_LABEL, MAX_PAST_DEVICES, Member, PastDevice,
+    Role, Standing,
+};
 
 use crate::agebox::{self, BoxError, Identity};
 use crate::codec::{FormatError, Reader, put_bytes32};

@@ -238,6 +238,7 @@ fn changes_make_the_next_version() {
     let expected = [(Role::Owner, OWNER), (Role::Writer, READER), (Role::Pusher, PUSHER), (Role::Recovery, STRANGER)];
     assert_eq!(roles, expected.map(|(role, n)| (role, recipient(n))));
     assert_eq!(second.devices, [device(OWNER), device(READER)]);
+    assert_eq!(second.past, [PastDevice { key: device(PUSHER).key, until: 1, label: device(PUSHER).label }]);
     let object = KeyringObject::build(&second, &root()).unwrap();
     assert_eq!(object.open(&[identity(STRANGER)], &vault()).unwrap(), second);
     assert!(object.open(&[identity(RECOVERY)], &vault()).is_err());
@@ -312,6 +313,65 @@ fn only_its_devices_may_sign_snapshots() {
     let forked = KeyringRef { hash: Sum([1; 32]), ..new.keyring };
     let forked = NewSnapshot { keyring: forked, ..new };
     assert_eq!(keyring.check_record(&made(&forked, &details, OWNER)), Err(KeyringError::OtherSnapshot("keyring")));
+}
+
+#[test]
+fn what_a_removed_device_signed_before_stays_good_and_nothing_after() {
+    let first = keyring();
+    let second = first.next(&[Change::RemoveDevice(device(PUSHER).key)]).unwrap();
+    let third = second.next(&[]).unwrap();
+    let by_pusher = |keyring: &Keyring| {
+        let new = NewSnapshot {
+            vault: vault(),
+            name: "n".parse().unwrap(),
+            seq: 1,
+            previous: crate::id::SnapshotId::ZERO,
+            root: BlockId([1; 32]),
+            time_ns: 0,
+            keyring: keyring.reference(),
+        };
+        let root_key = crate::secret::ContentKey::from_bytes([1; 32]);
+        let details = Details::new(root_key, keyring.secrets[0].clone(), keyring.domain.clone());
+        let recipients = keyring.snapshot_recipients();
+        SnapshotObject::build(&new, &details, &[1; 32], &recipients, &identity(PUSHER).device_key()).unwrap()
+    };
+    let refused = Err(KeyringError::UnknownDevice(device(PUSHER).key));
+    for newest in [&second, &third] {
+        assert_eq!(newest.check_record(by_pusher(&first).record()), Ok(Standing::PastSigner));
+        assert_eq!(newest.check_record(by_pusher(&second).record()), refused);
+        assert_eq!(newest.check_record(by_pusher(&third).record()), refused);
+    }
+    let back = third.next(&[Change::PutDevice(device(PUSHER))]).unwrap();
+    assert_eq!((back.past.len(), back.check_record(by_pusher(&first).record())), (0, Ok(Standing::Signer)));
+    let gone_again = back.next(&[Change::RemoveDevice(device(PUSHER).key)]).unwrap();
+    assert_eq!(gone_again.past[0].until, 4);
+    let passing =
+        third.next(&[Change::PutDevice(device(STRANGER)), Change::RemoveDevice(device(STRANGER).key)]).unwrap();
+    assert_eq!(passing.past, third.past, "it never might");
+}
+
+#[test]
+fn past_devices_are_within_their_rules_and_written_in_one_way() {
+    let past = |key, until| PastDevice { key, until, label: "lost".to_owned() };
+    let second = || keyring().next(&[Change::RemoveDevice(device(PUSHER).key)]).unwrap();
+    let with = |list: Vec<PastDevice>| Keyring { past: list, ..second() };
+    let (owner, stranger) = (device(OWNER).key, device(STRANGER).key);
+    for bad in [
+        vec![past(stranger, 0)],
+        vec![past(stranger, 2)],
+        vec![past(owner, 1)],
+        vec![past(stranger, 1), past(stranger, 1)],
+        (0..=MAX_PAST_DEVICES).map(|n| past(PublicKey(kdf::hash(&n.to_le_bytes())), 1)).collect(),
+        vec![PastDevice { label: "l".repeat(MAX_LABEL + 1), ..past(stranger, 1) }],
+    ] {
+        assert!(with(bad).check().is_err());
+    }
+    let bytes = with(vec![past(stranger, 1)]).encode();
+    assert_eq!(Keyring::decode(&bytes).unwrap().encode(), bytes);
+    assert!(bytes.ends_with(&[&[16, 38][..], stranger.as_bytes(), b"\x01\x04lost"].concat()));
+    let mut empty = keyring().encode().to_vec();
+    crate::codec::put_field(&mut empty, optional(8), b"");
+    assert!(Keyring::decode(&empty).is_err(), "two encodings of one keyring");
 }
 
 #[test]
