@@ -1,15 +1,16 @@
-//! Gets blocks from the node and opens them.
+//! Gets blocks from the nodes and opens them.
 //!
 //! Promise: what comes back was verified against its id and its key. A missing block and a damaged one are the same to a
 //! reader: [`ClientError::Damaged`], with the reason as its cause. Pages and lists that were opened last are kept, since
 //! the versions of a name share most of theirs. One fetcher serves one thread well.
 
 use crate::error::{ClientError, Result};
+use crate::nodes::Nodes;
 use cas_core::frame::Opener;
 use cas_core::id::{BlockId, Kind};
 use cas_core::manifest::{BlockSource, OpenedBlock};
 use cas_core::secret::{ContentKey, DomainKeys};
-use cas_net::{Node, ServiceError};
+use cas_net::ServiceError;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +21,7 @@ const KEEP_BLOCKS: usize = 256;
 
 /// Opens the blocks of one domain.
 pub struct Fetcher {
-    node: Arc<dyn Node>,
+    nodes: Arc<Nodes>,
     keys: Arc<DomainKeys>,
     desk: Mutex<Desk>,
 }
@@ -33,13 +34,13 @@ struct Desk {
 
 impl Fetcher {
     /// A fetcher.
-    pub fn new(node: Arc<dyn Node>, keys: Arc<DomainKeys>) -> Self {
-        Self { node, keys, desk: Mutex::new(Desk { opener: Opener::new(), kept: Kept::default() }) }
+    pub fn new(nodes: Arc<Nodes>, keys: Arc<DomainKeys>) -> Self {
+        Self { nodes, keys, desk: Mutex::new(Desk { opener: Opener::new(), kept: Kept::default() }) }
     }
 
     /// Another one for another thread.
     pub fn again(&self) -> Self {
-        Self::new(self.node.clone(), self.keys.clone())
+        Self::new(self.nodes.clone(), self.keys.clone())
     }
 
     /// The keys it opens with.
@@ -70,16 +71,24 @@ impl BlockSource for Fetcher {
         if let Some(kept) = desk.kept.find(kind, id, key) {
             return Ok(kept);
         }
-        let frame = self.node.get(id).map_err(|e| match e {
-            ServiceError::Damaged { .. } | ServiceError::NotFound { .. } => ClientError::damaged(*id, e),
-            other => other.into(),
+        let opener = &mut desk.opener;
+        let opened = self.nodes.read(id, &mut |frame| {
+            let opened = opener.open(&self.keys, id, key, &frame);
+            let (header, plaintext) = opened.map_err(|e| ClientError::damaged(*id, e))?;
+            if header.kind != kind {
+                return Err(ClientError::damaged(
+                    *id,
+                    format!("it is a {}, not a {}", header.kind.name(), kind.name()),
+                ));
+            }
+            Ok(OpenedBlock { plaintext, children: header.children })
+        });
+        let opened = opened.map_err(|e| match e {
+            ClientError::Service(e @ (ServiceError::Damaged { .. } | ServiceError::NotFound { .. })) => {
+                ClientError::damaged(*id, e)
+            }
+            other => other,
         })?;
-        let opened = desk.opener.open(&self.keys, id, key, &frame);
-        let (header, plaintext) = opened.map_err(|e| ClientError::damaged(*id, e))?;
-        if header.kind != kind {
-            return Err(ClientError::damaged(*id, format!("it is a {}, not a {}", header.kind.name(), kind.name())));
-        }
-        let opened = OpenedBlock { plaintext, children: header.children };
         desk.kept.keep(kind, id, key, &opened);
         Ok(opened)
     }

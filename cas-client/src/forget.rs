@@ -28,7 +28,7 @@ pub fn forget(
         let removal = SnapshotObject::removal(record.record(), now_ns, vault.keyring().reference(), vault.device());
         let removal = removal.map_err(|e| ClientError::Usage(e.to_string()))?.encode();
         let grant = store.index().grant(session)?;
-        let receipt = put_object(&**store.node(), grant, Kind::Snapshot, domain, &removal)?;
+        let receipt = put_object(store.nodes(), grant, Kind::Snapshot, domain, &removal)?;
         store.index().forget(&removal, &receipt)?;
         done(row);
         Ok(())

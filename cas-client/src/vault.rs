@@ -195,7 +195,7 @@ fn store_keyring(store: &Store, keyring: &Keyring, object: &KeyringObject, devic
     let label = format!("keyring of {vault} (process {})", std::process::id());
     let start = store.index().start_session(&StartSession { vault, domain, device: device.public(), label })?;
     let bytes = object.encode();
-    let receipt = put_object(&**store.node(), store.index().grant(start.session)?, Kind::Keyring, domain, &bytes)?;
+    let receipt = put_object(store.nodes(), store.index().grant(start.session)?, Kind::Keyring, domain, &bytes)?;
     store.index().put_keyring(&bytes, &receipt)?;
     Ok(store.index().close_session(start.session)?)
 }

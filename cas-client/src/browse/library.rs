@@ -73,7 +73,7 @@ impl<'a> Library<'a> {
         let mut fetchers = self.fetchers.borrow_mut();
         let known = fetchers.iter().find(|f| f.keys().domain_id() == keys.domain_id()).cloned();
         let fetcher = known.unwrap_or_else(|| {
-            let new = Arc::new(Fetcher::new(self.store.node().clone(), Arc::new(keys)));
+            let new = Arc::new(Fetcher::new(self.store.nodes().clone(), Arc::new(keys)));
             fetchers.push(new.clone());
             new
         });

@@ -137,7 +137,7 @@ impl Reading<'_> {
         let mut placed = Vec::new();
         let mut ids = Vec::with_capacity(STEP);
         let mut place = |ids: &mut Vec<BlockId>| -> Result<()> {
-            let places = self.store.node().locality(ids)?;
+            let places = self.store.nodes().locality(ids)?;
             placed.extend(places.into_iter().zip(ids.drain(..)).filter_map(|(place, id)| Some((place?, id))));
             Ok(())
         };

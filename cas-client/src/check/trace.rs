@@ -40,7 +40,7 @@ pub(super) fn trace(
         let paths = match by_root.entry(row.root) {
             Occupied(known) => known.into_mut(),
             Vacant(place) => {
-                let fetcher = Fetcher::new(store.node().clone(), vault.keys().clone());
+                let fetcher = Fetcher::new(store.nodes().clone(), vault.keys().clone());
                 let manifest = Manifest::new(fetcher, vault.keys(), vault.record(), row.root, key);
                 place.insert(paths(&manifest, damaged, stop)?)
             }

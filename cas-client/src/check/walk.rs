@@ -123,7 +123,7 @@ impl Walk<'_> {
     }
 
     fn fetcher(&self) -> Option<Fetcher> {
-        self.vault.map(|vault| Fetcher::new(self.store.node().clone(), vault.keys().clone()))
+        self.vault.map(|vault| Fetcher::new(self.store.nodes().clone(), vault.keys().clone()))
     }
 
     /// The key of a snapshot's root, from its signed record and sealed details; `None` if nobody here can open them.

@@ -120,7 +120,7 @@ pub fn pull(
 ) -> Result<PullReport> {
     let keys = Arc::new(DomainKeys::new(details.secrets[0].clone()));
     let manifest = |fetcher| Manifest::new(fetcher, &keys, &details.domain, root, details.root.clone());
-    let fetcher = Fetcher::new(store.node().clone(), keys.clone());
+    let fetcher = Fetcher::new(store.nodes().clone(), keys.clone());
     let shared = Shared {
         owners: OwnerPolicy::new(options.numeric_owner),
         denied: Denied::default(),

@@ -154,7 +154,7 @@ fn push_once(
     })?;
     let uploader = Uploader::new(
         store.index().clone(),
-        store.node().clone(),
+        store.nodes().clone(),
         session.session,
         vault.keys().clone(),
         options.compression,

@@ -6,10 +6,11 @@
 
 use super::counters::Counters;
 use crate::error::{ClientError, Result};
+use crate::nodes::{Nodes, Places, Sent, View};
 use cas_core::frame::{Compression, Header, Sealer};
-use cas_core::id::{BlockId, Kind, Sum};
+use cas_core::id::{BlockId, DomainId, Kind, Sum};
 use cas_core::secret::{ContentKey, DomainKeys};
-use cas_net::{Grant, Index, Node, PendingReceipt, PutBlock, Registration, SessionId};
+use cas_net::{Grant, Index, PutBlock, Receipt, Registration, SessionId};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +48,10 @@ pub struct Group {
 struct GroupState {
     /// Tasks not put yet; one more until all of them are known.
     tasks_left: usize,
-    receipts: Vec<PendingReceipt>,
+    /// What is on its way to nodes: the layout by which it went, the blocks, the requests.
+    view: Option<Arc<View>>,
+    absent: Vec<BlockId>,
+    sent: Vec<Sent>,
     delivered: bool,
 }
 
@@ -63,13 +67,14 @@ pub struct Offered {
 struct Task {
     group: Arc<Group>,
     grant: Grant,
-    blocks: Vec<NewBlock>,
+    view: Arc<View>,
+    blocks: Vec<(NewBlock, Places)>,
 }
 
 /// Asks for and stores the blocks of one push.
 pub struct Uploader {
     index: Arc<dyn Index>,
-    node: Arc<dyn Node>,
+    nodes: Arc<Nodes>,
     session: SessionId,
     keys: Arc<DomainKeys>,
     compression: Compression,
@@ -85,7 +90,7 @@ impl Uploader {
     /// For one session.
     pub fn new(
         index: Arc<dyn Index>,
-        node: Arc<dyn Node>,
+        nodes: Arc<Nodes>,
         session: SessionId,
         keys: Arc<DomainKeys>,
         compression: Compression,
@@ -94,7 +99,7 @@ impl Uploader {
     ) -> Self {
         Self {
             index,
-            node,
+            nodes,
             session,
             keys,
             compression,
@@ -178,13 +183,13 @@ impl Uploader {
     /// Offers to the node, and queues what it wants.
     fn put_wanted(&self, group: &Arc<Group>, grant: Grant, blocks: Vec<NewBlock>, sealer: &mut Sealer) -> Result<()> {
         let ids: Vec<BlockId> = blocks.iter().map(|b| b.id).collect();
-        let (wanted, known) = self.node.offer(&grant, &ids)?;
+        let offered = self.nodes.offer(&grant, &ids)?;
         let mut tasks = Vec::new();
-        let mut task: Vec<NewBlock> = Vec::new();
+        let mut task: Vec<(NewBlock, Places)> = Vec::new();
         let mut bytes = 0;
-        for (block, _) in blocks.into_iter().zip(wanted).filter(|(_, wanted)| *wanted) {
+        for (block, places) in blocks.into_iter().zip(offered.wanted).filter(|(_, places)| !places.is_empty()) {
             bytes += block.plaintext.len();
-            task.push(block);
+            task.push((block, places));
             if bytes >= TASK_BYTES {
                 tasks.push(std::mem::take(&mut task));
                 bytes = 0;
@@ -193,10 +198,11 @@ impl Uploader {
         tasks.extend((!task.is_empty()).then_some(task));
         let mut state = group.lock();
         state.tasks_left += tasks.len();
-        state.receipts.push(known);
+        state.sent.extend(offered.sent);
+        (state.view, state.absent) = (Some(offered.view.clone()), ids);
         drop(state);
         for blocks in tasks {
-            let task = Task { group: group.clone(), grant, blocks };
+            let task = Task { group: group.clone(), grant, view: offered.view.clone(), blocks };
             match self.tasks.0.try_send(task) {
                 Ok(()) => {}
                 Err(TrySendError::Full(task) | TrySendError::Disconnected(task)) => self.run(task, sealer)?,
@@ -223,23 +229,23 @@ impl Uploader {
 
     fn run(&self, task: Task, sealer: &mut Sealer) -> Result<()> {
         self.check()?;
-        let seal = |block: NewBlock| {
+        let seal = |(block, places): (NewBlock, Places)| {
             let frame = sealer.seal(&self.keys, block.kind, &block.plaintext, &block.key, &block.children);
             self.counters.stored(block.kind, block.plaintext.len(), frame.bytes.len());
             let (id, kind, domain) = (block.id, block.kind, self.keys.domain_id());
-            PutBlock { id, kind, domain, sum: frame.sum, bytes: frame.bytes }
+            (PutBlock { id, kind, domain, sum: frame.sum, bytes: frame.bytes }, places)
         };
         let sealed = task.blocks.into_iter().map(seal).collect();
-        let receipt = self.node.put(&task.grant, sealed)?;
-        task.group.lock().receipts.push(receipt);
+        let sent = self.nodes.put(&task.view, &task.grant, sealed);
+        task.group.lock().sent.extend(sent);
         task.group.finish_task();
         Ok(())
     }
 
     /// Puts one object that is stored as it stands, and waits for the receipt.
-    pub fn put_object(&self, kind: Kind, object: &[u8]) -> Result<cas_net::Receipt> {
+    pub fn put_object(&self, kind: Kind, object: &[u8]) -> Result<Receipt> {
         let grant = self.index.grant(self.session)?;
-        put_object(&*self.node, grant, kind, self.keys.domain_id(), object)
+        put_object(&self.nodes, grant, kind, self.keys.domain_id(), object)
     }
 
     /// Makes sure that the index has receipts for all blocks of these groups.
@@ -253,10 +259,12 @@ impl Uploader {
             }
             let mut state = group.lock();
             if !state.delivered {
-                let receipts =
-                    state.receipts.drain(..).map(PendingReceipt::wait).collect::<cas_net::Result<Vec<_>>>()?;
-                let receipts: Vec<_> = receipts.into_iter().filter(|r| !r.blocks.is_empty()).collect();
-                self.index.register(self.session, Registration { headers: Vec::new(), receipts })?;
+                if let Some(view) = state.view.take() {
+                    let GroupState { absent, sent, .. } = &mut *state;
+                    let receipts = self.nodes.settle(&view, absent, sent.drain(..))?;
+                    state.absent = Vec::new();
+                    self.index.register(self.session, Registration { headers: Vec::new(), receipts })?;
+                }
                 state.delivered = true;
             }
         }
@@ -310,7 +318,7 @@ impl Uploader {
 
 impl Group {
     fn new(ids: Vec<BlockId>) -> Arc<Self> {
-        let state = GroupState { tasks_left: 1, receipts: Vec::new(), delivered: false };
+        let state = GroupState { tasks_left: 1, view: None, absent: Vec::new(), sent: Vec::new(), delivered: false };
         Arc::new(Self { ids, state: Mutex::new(state), changed: Condvar::new() })
     }
 
@@ -332,14 +340,9 @@ impl Group {
 }
 
 /// Puts one object (snapshot, removal, keyring) and waits until it is durable.
-pub fn put_object(
-    node: &dyn Node,
-    grant: Grant,
-    kind: Kind,
-    domain: cas_core::id::DomainId,
-    object: &[u8],
-) -> Result<cas_net::Receipt> {
+pub fn put_object(nodes: &Nodes, grant: Grant, kind: Kind, domain: DomainId, object: &[u8]) -> Result<Receipt> {
     let id = BlockId::of_object(kind, object);
     let block = PutBlock { id, kind, domain, sum: Sum::of(object), bytes: object.to_vec() };
-    Ok(node.put(&grant, vec![block])?.wait()?)
+    let mut receipts = nodes.put_object(&grant, block)?;
+    Ok(receipts.swap_remove(0))
 }

@@ -8,6 +8,7 @@ pub(crate) mod directory;
 pub mod lock;
 
 use crate::error::{ClientError, Result};
+use crate::nodes::Nodes;
 use cas_core::id::Kind;
 use cas_core::signing::SigningKey;
 use cas_net::{Index, Node, ServiceError};
@@ -46,6 +47,7 @@ pub struct Store {
     dir: PathBuf,
     index: Arc<dyn Index>,
     node: Arc<dyn Node>,
+    nodes: Arc<Nodes>,
     _lock: Lock,
 }
 
@@ -80,9 +82,16 @@ impl Store {
         let rebuilt = cas_index::rebuild(&directory.index(), &options, &[&*node])
             .and_then(|report| Ok((cas_index::Index::open(&directory.index(), options)?, report)));
         match rebuilt {
-            Ok((index, report)) => {
-                Ok((Self { dir: dir.to_owned(), index: Arc::new(index), node, _lock: lock }, report))
-            }
+            Ok((index, report)) => Ok((
+                Self {
+                    dir: dir.to_owned(),
+                    index: Arc::new(index),
+                    nodes: Nodes::one(node.clone()).into(),
+                    node,
+                    _lock: lock,
+                },
+                report,
+            )),
             Err(e) => {
                 directory.put_index_back(&aside)?;
                 Err(e.into())
@@ -100,7 +109,13 @@ impl Store {
         if !read_only {
             index.add_node(node.id())?;
         }
-        Ok(Self { dir: directory.root().to_owned(), index: Arc::new(index), node, _lock: lock })
+        Ok(Self {
+            dir: directory.root().to_owned(),
+            index: Arc::new(index),
+            nodes: Nodes::one(node.clone()).into(),
+            node,
+            _lock: lock,
+        })
     }
 
     /// Where it lies.
@@ -111,6 +126,11 @@ impl Store {
     /// Its index.
     pub fn index(&self) -> &Arc<dyn Index> {
         &self.index
+    }
+
+    /// Its nodes as one.
+    pub fn nodes(&self) -> &Arc<Nodes> {
+        &self.nodes
     }
 
     /// Its node.
