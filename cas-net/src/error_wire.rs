@@ -27,8 +27,8 @@ mod code {
 }
 
 /// What can be missing: a caller compares these words.
-const THINGS: [&str; 10] =
-    ["block", "index", "key", "name", "page", "path", "snapshot", "vault", "version", "version before"];
+const THINGS: [&str; 11] =
+    ["block", "index", "key", "name", "page", "path", "snapshot", "vault", "version", "version before", THING];
 
 /// For whatever else is missing.
 const THING: &str = "thing";

@@ -10,6 +10,8 @@ mod frame;
 mod index;
 mod input;
 mod manifest;
+mod net;
+mod net_seeds;
 mod node;
 mod objects;
 mod people;
@@ -48,6 +50,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("snapshot_object", objects::snapshot_object),
     ("snapshot_record", objects::snapshot_record),
     ("text", people::text),
+    ("wire_answer", net::wire_answer),
+    ("wire_error", net::wire_error),
+    ("wire_head", net::wire_head),
+    ("wire_request", net::wire_request),
     ("xattrs", manifest::xattrs),
 ];
 

@@ -34,6 +34,7 @@ pub fn seeds() -> Vec<Seed> {
     objects(&mut out);
     people(&mut out);
     super::server_seeds::add(&mut out);
+    super::net_seeds::add(&mut out);
     out.0
 }
 
