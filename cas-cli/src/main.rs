@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     let printer = printer::Printer::new(&cli.global);
     let done = cli.command.run(cli.global);
     ExitCode::from(match done {
+        Ok(Exit::Ok) if workplace::LOST_END.load(Ordering::Relaxed) => Exit::Damaged as u8,
         Ok(exit) => exit as u8,
         Err(e) => {
             printer.error(&e);

@@ -14,6 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Set by Ctrl-C; every long operation looks at it.
 pub static STOP: AtomicBool = AtomicBool::new(false);
 
+/// Set when the index that answered has lost its end: what was told may lack versions, and the exit code says so.
+pub static LOST_END: AtomicBool = AtomicBool::new(false);
+
+/// Commands that only tell what the index knows: worth having of an index that lost its end. The others refuse it.
+const TELLERS: [&str; 8] = ["pull", "snapshots", "ls", "find", "diff", "dump", "versions", "stats"];
+
 /// The surroundings of one command.
 pub struct Workplace {
     /// Options that go with every command.
@@ -71,7 +77,12 @@ impl Workplace {
 
     /// Opens the store, waiting for whoever holds it. Where it may not be written, it is opened for reading.
     pub fn open(&self) -> Result<Store> {
-        self.with_access(self.is_read_only(), Store::open)
+        let store = self.with_access(self.is_read_only(), Store::open)?;
+        if let Some(why) = store.lost_end() {
+            LOST_END.store(true, Ordering::Relaxed);
+            self.printer.warn(format!("{why}; newer versions may be missing. cas index rebuild brings them back"));
+        }
+        Ok(store)
     }
 
     /// Whether the store lies where nothing can be written.
@@ -93,11 +104,20 @@ impl Workplace {
             !STOP.load(Ordering::Relaxed)
         };
         let patience = if self.global.no_wait { Patience::None } else { Patience::Wait(&mut wait) };
-        open(&self.store_path(), Access { patience, label: self.label(), read_only })
+        let despite_lost_end = TELLERS.contains(&self.command);
+        open(&self.store_path(), Access { patience, label: self.label(), read_only, despite_lost_end })
     }
 
     /// Opens the vault of an open store.
     pub fn vault(&self, store: &Store) -> Result<Vault> {
-        Vault::open(store, self.identities()?, self.global.vault.as_deref(), &self.places.state)
+        let mut vault = Vault::open(store, self.identities()?, self.global.vault.as_deref(), &self.places.state)?;
+        let memory = vault.memory();
+        if let Some(damage) = memory.damage() {
+            self.printer.warn(format!(
+                "what was remembered of this vault is damaged and begins anew: that the store went back would not be noticed this once ({}: {damage})",
+                memory.path().display()
+            ));
+        }
+        Ok(vault)
     }
 }

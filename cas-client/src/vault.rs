@@ -7,15 +7,15 @@ use crate::entropy::random;
 use crate::error::{ClientError, Result};
 use crate::memory::Memory;
 use crate::push::put_object;
-use crate::store::Store;
+use crate::store::{Store, witness};
 use cas_core::agebox::{BoxError, Identity, Recipient};
 use cas_core::chunk::Chunker;
 use cas_core::domain::DomainRecord;
 use cas_core::id::{Kind, SnapshotId, VaultId};
-use cas_core::keyring::{Change, Device, Keyring, KeyringError, KeyringObject, Member, Role, RootSeed};
+use cas_core::keyring::{Change, Device, Keyring, KeyringError, KeyringObject, Member, Role, RootSeed, Standing};
 use cas_core::secret::{ContentSecret, DomainKeys};
 use cas_core::signing::SigningKey;
-use cas_core::snapshot::{Details, SnapshotError, SnapshotObject, SnapshotRecord};
+use cas_core::snapshot::{Details, SnapshotError, SnapshotObject};
 use cas_net::{ServiceError, StartSession};
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +61,8 @@ impl Vault {
         let keyring = keyring.map_err(|e| keyring_error(root.vault_id(), e))?;
         let object = KeyringObject::build(&keyring, &root).map_err(|e| keyring_error(root.vault_id(), e))?;
         store_keyring(store, &keyring, &object, &device)?;
-        Self::unlocked(object, keyring, identities, state)
+        let memory = Memory::open(state, &keyring.vault)?;
+        Self::unlocked(store, object, keyring, identities, memory)
     }
 
     /// Opens a vault of a store: the only one, or the one whose id begins with `wanted`.
@@ -69,14 +70,25 @@ impl Vault {
         let id = choose(store.index().vaults()?, wanted)?;
         let bytes = store.index().keyring(&id)?;
         let object = KeyringObject::parse(&bytes).map_err(|e| keyring_error(id, e))?;
-        let keyring = object.open(&identities, &id).map_err(|e| keyring_error(id, e))?;
-        Self::unlocked(object, keyring, identities, state)
+        let memory = Memory::open(state, &id)?;
+        let keyring = match object.open(&identities, &id) {
+            Ok(keyring) => keyring,
+            Err(e) => return Err(lost_keyring(store, &object, &memory)?.unwrap_or_else(|| keyring_error(id, e))),
+        };
+        Self::unlocked(store, object, keyring, identities, memory)
     }
 
-    fn unlocked(object: KeyringObject, keyring: Keyring, identities: Vec<Identity>, state: &Path) -> Result<Self> {
+    fn unlocked(
+        store: &Store,
+        object: KeyringObject,
+        keyring: Keyring,
+        identities: Vec<Identity>,
+        mut memory: Memory,
+    ) -> Result<Self> {
         let id = keyring.vault;
-        let mut memory = Memory::open(state, &id)?;
-        keyring.check_accept(memory.keyring()).map_err(|e| keyring_error(id, e))?;
+        if let Err(e) = keyring.check_accept(memory.keyring()) {
+            return Err(lost_keyring(store, &object, &memory)?.unwrap_or_else(|| keyring_error(id, e)));
+        }
         memory.see_keyring(keyring.reference());
         memory.save()?;
         let keys = Arc::new(keyring.domain_keys());
@@ -129,19 +141,76 @@ impl Vault {
         &mut self.memory
     }
 
-    /// Reads a snapshot's record, verified: signed by a device that may.
+    /// Compares the newest version of a name as the index tells it (zero for none) with the newest seen, and remembers it.
+    ///
+    /// Errors: the index lost versions that the node still has: a rebuild brings them back; or
+    /// [`ClientError::RolledBack`]: nobody has them. An index that is known to have lost its end is not asked for more.
+    pub fn see_head(&mut self, store: &Store, name: &str, seq: u64, id: SnapshotId) -> Result<()> {
+        if store.lost_end().is_some() {
+            return Ok(());
+        }
+        let seen = self.memory.name(name);
+        let Err(went_back) = self.memory.see_name_if_any(name, seq, id) else { return Ok(()) };
+        match seen.filter(|(seen_seq, _)| seq < *seen_seq) {
+            Some((seen_seq, seen_id)) if witness::has_version(&**store.node(), &self.id, &seen_id)? => {
+                Err(index_lost(store, &format!("version {seen_seq} of {name} ({})", seen_id.short())))
+            }
+            _ => Err(went_back),
+        }
+    }
+
+    /// Reads the keyring again: somebody else may have changed it. Errors: this device may not sign any more.
+    pub fn refresh(&mut self, store: &Store) -> Result<()> {
+        let bytes = store.index().keyring(&self.id)?;
+        if bytes != self.object.encode() {
+            let failed = |e| keyring_error(self.id, e);
+            let object = KeyringObject::parse(&bytes).map_err(failed)?;
+            let keyring = object.open(&self.identities, &self.id).map_err(failed)?;
+            keyring.check_accept(Some(self.keyring.reference())).map_err(failed)?;
+            self.memory.see_keyring(keyring.reference());
+            (self.object, self.keyring) = (object, keyring);
+        }
+        let device = self.device.public();
+        if self.keyring.may_sign(&device) {
+            return Ok(());
+        }
+        Err(ServiceError::Denied(format!("device {device} may not sign in vault {} any more", self.id)).into())
+    }
+
+    /// Reads a snapshot's record, verified: signed by a device that may, or might when it did.
     pub fn record_of(&self, store: &Store, snapshot: &SnapshotId) -> Result<SnapshotObject> {
         let bytes = store.index().snapshot_object(snapshot)?;
         let object = SnapshotObject::parse(&bytes).map_err(|e| snapshot_error(snapshot, e))?;
         if object.snapshot_id() != *snapshot {
             return Err(untrusted(snapshot, "the index gave another snapshot"));
         }
-        self.check(object.record())?;
+        let standing = self.keyring.check_record(object.record()).map_err(|e| untrusted(snapshot, &e.to_string()))?;
+        if standing == Standing::PastSigner {
+            self.check_past(store, &object)?;
+        }
         Ok(object)
     }
 
-    fn check(&self, record: &SnapshotRecord) -> Result<()> {
-        self.keyring.check_record(record).map_err(|e| untrusted(&record.id(), &e.to_string()))
+    /// A removed device can still sign a record that names an old keyring. The index takes none; one that it let in stands
+    /// behind versions that name a newer keyring, or was not there when this client knew one.
+    fn check_past(&self, store: &Store, object: &SnapshotObject) -> Result<()> {
+        let record = object.record();
+        let named = record.keyring.version;
+        let forged = || {
+            untrusted(&object.snapshot_id(), &format!("device {} signed it after it had been removed", record.device))
+        };
+        if !self.memory.fits(record.name.as_str(), record.seq, named) {
+            return Err(forged());
+        }
+        let versions = store.index().snapshots(&self.id, Some(record.name.as_str()), true)?;
+        for before in versions.iter().filter(|row| row.seq < record.seq) {
+            let bytes = store.index().snapshot_object(&before.snapshot)?;
+            let before = SnapshotObject::parse(&bytes).map_err(|e| snapshot_error(&before.snapshot, e))?;
+            if before.record().keyring.version > named {
+                return Err(forged());
+            }
+        }
+        Ok(())
     }
 
     /// Opens the details of a snapshot.
@@ -152,7 +221,7 @@ impl Vault {
     /// Makes sure that this device may sign. An owner's (or the recovery) identity adds itself; others have to be added.
     pub fn ensure_device(&mut self, store: &Store, label: &str) -> Result<()> {
         let key = self.device.public();
-        if self.keyring.devices.iter().any(|device| device.key == key) {
+        if self.keyring.may_sign(&key) {
             return Ok(());
         }
         self.change(store, &[Change::PutDevice(Device { key, label: label.to_owned() })])
@@ -198,6 +267,22 @@ fn store_keyring(store: &Store, keyring: &Keyring, object: &KeyringObject, devic
     let receipt = put_object(store.nodes(), store.index().grant(start.session)?, Kind::Keyring, domain, &bytes)?;
     store.index().put_keyring(&bytes, &receipt)?;
     Ok(store.index().close_session(start.session)?)
+}
+
+/// Whether an index that tells an older keyring than was seen has lost the newer one.
+fn lost_keyring(store: &Store, told: &KeyringObject, memory: &Memory) -> Result<Option<ClientError>> {
+    let Some(seen) = memory.keyring().filter(|seen| told.version() < seen.version) else { return Ok(None) };
+    let vault = told.vault();
+    let is_there = witness::has_keyring(&**store.node(), &vault, seen.version)?;
+    Ok(is_there.then(|| index_lost(store, &format!("version {} of the keyring of vault {vault}", seen.version))))
+}
+
+/// The index does not know what was seen before and is still stored.
+fn index_lost(store: &Store, what: &str) -> ClientError {
+    let detail = format!(
+        "{what} was seen before and is stored, and it does not know it; if it does not after a rebuild, cas vault trust accepts that"
+    );
+    ServiceError::Damaged { what: format!("the index of {}", store.dir().display()), detail }.into()
 }
 
 fn keyring_error(vault: VaultId, error: KeyringError) -> ClientError {

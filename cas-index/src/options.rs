@@ -1,6 +1,7 @@
 //! How an index is opened.
 
 use crate::disk::{Disk, LocalDisk};
+use cas_core::id::Epoch;
 use std::sync::Arc;
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -35,6 +36,9 @@ pub struct Options {
     /// Refuses a directory without an index instead of making a new one. To be set wherever there must be one: an empty
     /// index beside full nodes would take everything on them for orphans.
     pub must_exist: bool,
+    /// An epoch that this index is known to have reached durably. One that ends before it has lost its end, which no
+    /// checksum shows, and is refused.
+    pub reached: Epoch,
     /// How long a session lives without a word from its client.
     pub lease_ns: i64,
     /// A checkpoint is made when the log is longer than this, in bytes.
@@ -56,6 +60,7 @@ impl Options {
             cache_bytes: DEFAULT_CACHE_BYTES,
             read_only: false,
             must_exist: false,
+            reached: Epoch::ZERO,
             lease_ns: DEFAULT_LEASE_NS,
             checkpoint_log: DEFAULT_CHECKPOINT_LOG,
             checkpoint_weight: DEFAULT_CHECKPOINT_WEIGHT,

@@ -34,7 +34,7 @@ impl<'a> Library<'a> {
         for name in names {
             let head = store.index().head(&vault.id(), name)?;
             let (seq, id) = head.unwrap_or((0, SnapshotId::ZERO));
-            vault.memory().see_name_if_any(name, seq, id)?;
+            vault.see_head(store, name, seq, id)?;
         }
         vault.memory().save()?;
         rows.sort_by(|a, b| (&a.name, a.seq).cmp(&(&b.name, b.seq)));

@@ -44,7 +44,7 @@ pub(super) fn commit(
     loop {
         let head = store.index().head(&vault.id(), name.as_str())?;
         let (last, previous) = head.unwrap_or((0, SnapshotId::ZERO));
-        vault.memory().see_name_if_any(name.as_str(), last, previous)?;
+        vault.see_head(store, name.as_str(), last, previous)?;
         let new = NewSnapshot {
             vault: vault.id(),
             name: name.clone(),
@@ -60,7 +60,10 @@ pub(super) fn commit(
         let bytes = object.encode();
         let receipt = uploader.put_object(Kind::Snapshot, &bytes)?;
         match store.index().commit(session, &Commit { object: bytes, receipt, key }) {
-            Err(ServiceError::Conflict { .. }) if attempt < ATTEMPTS => attempt += 1,
+            Err(ServiceError::Conflict { .. }) if attempt < ATTEMPTS => {
+                attempt += 1;
+                vault.refresh(store)?;
+            }
             Err(e) => return Err(e.into()),
             Ok(done) => {
                 vault.memory().see_name(name.as_str(), done.seq, done.snapshot)?;

@@ -13,7 +13,7 @@ const FIRST_LINE: &str = "cas store";
 const VERSION: u32 = 1;
 const UNFINISHED: &str = "cas-store.new";
 /// What [`Directory::create`] leaves when it is interrupted.
-const PARTS: [&str; 4] = ["index", "node", "lock", UNFINISHED];
+const PARTS: [&str; 5] = ["index", "node", "lock", "reached", UNFINISHED];
 
 /// A store's directory.
 pub(super) struct Directory(PathBuf);
@@ -100,6 +100,11 @@ impl Directory {
     /// The node's directory.
     pub fn node(&self) -> PathBuf {
         self.0.join("node")
+    }
+
+    /// How far the index is known to have come.
+    pub fn reached(&self) -> PathBuf {
+        self.0.join("reached")
     }
 
     /// The seed of the index's key.

@@ -1,15 +1,17 @@
 //! The embedded store: a directory with an index and one node, opened by the command itself.
 //!
 //! Promise: one process at a time; whatever an index or a node acknowledged is there at the next
-//! opening. The two are joined through the traits of `cas-net` alone, as they are over the network.
-//! Bytes: FORMAT §10.
+//! opening. The two are joined through the traits of `cas-net` alone, as they are over the network. An index that lost its
+//! end is refused, or opened for reading alone by who asks for that. Bytes: FORMAT §10.
 
 pub(crate) mod directory;
 pub mod lock;
+pub mod reached;
+pub(crate) mod witness;
 
 use crate::error::{ClientError, Result};
 use crate::nodes::Nodes;
-use cas_core::id::Kind;
+use cas_core::id::{Epoch, Kind};
 use cas_core::signing::SigningKey;
 use cas_net::{Index, Node, ServiceError};
 use directory::Directory;
@@ -33,6 +35,8 @@ pub struct Access<'a> {
     pub label: String,
     /// Whether nothing may be written.
     pub read_only: bool,
+    /// Whether an index that lost its end may be read as it is: see [`Store::lost_end`].
+    pub despite_lost_end: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,9 @@ pub struct Store {
     index: Arc<dyn Index>,
     node: Arc<dyn Node>,
     nodes: Arc<Nodes>,
+    lost_end: Option<ServiceError>,
+    /// Before the lock, so that it is written under it.
+    _reached: Option<reached::Note>,
     _lock: Lock,
 }
 
@@ -56,7 +63,7 @@ impl Store {
     pub fn create(dir: &Path, label: &str) -> Result<Self> {
         let directory = Directory::create(dir)?;
         let lock = Lock::take(&directory.lock(), label, Patience::None)?;
-        let store = Self::join(&directory, lock, Mode::Create)?;
+        let store = Self::join(&directory, lock, Mode::Create, false)?;
         // What an interrupted creation leaves has keyrings at most. A new index beside more would take it for orphans.
         if store.index.vaults()?.is_empty() && store.node.list(None, 64)?.iter().any(|b| b.kind != Kind::Keyring) {
             return Err(ClientError::NotEmpty(dir.to_owned()));
@@ -69,7 +76,8 @@ impl Store {
     pub fn open(dir: &Path, access: Access<'_>) -> Result<Self> {
         let directory = Directory::open(dir)?;
         let lock = Lock::take(&directory.lock(), &access.label, access.patience)?;
-        Self::join(&directory, lock, if access.read_only { Mode::ReadOnly } else { Mode::ReadWrite })
+        let mode = if access.read_only { Mode::ReadOnly } else { Mode::ReadWrite };
+        Self::join(&directory, lock, mode, access.despite_lost_end)
     }
 
     /// Makes the index anew from what the node holds. The old one is kept beside it.
@@ -79,19 +87,26 @@ impl Store {
         let node = open_node(&directory, false)?;
         let aside = directory.set_index_aside()?;
         let options = index_options(&directory, false)?;
+        let noted = options.reached;
         let rebuilt = cas_index::rebuild(&directory.index(), &options, &[&*node])
             .and_then(|report| Ok((cas_index::Index::open(&directory.index(), options)?, report)));
         match rebuilt {
-            Ok((index, report)) => Ok((
-                Self {
-                    dir: dir.to_owned(),
-                    index: Arc::new(index),
-                    nodes: Nodes::one(node.clone()).into(),
-                    node,
-                    _lock: lock,
-                },
-                report,
-            )),
+            Ok((index, report)) => {
+                let index = Arc::new(index);
+                let reached = Some(reached::Note::keep(directory.reached(), index.clone(), noted));
+                Ok((
+                    Self {
+                        dir: dir.to_owned(),
+                        index,
+                        nodes: Nodes::one(node.clone()).into(),
+                        node,
+                        lost_end: None,
+                        _reached: reached,
+                        _lock: lock,
+                    },
+                    report,
+                ))
+            }
             Err(e) => {
                 directory.put_index_back(&aside)?;
                 Err(e.into())
@@ -99,21 +114,36 @@ impl Store {
         }
     }
 
-    fn join(directory: &Directory, lock: Lock, mode: Mode) -> Result<Self> {
-        let read_only = mode == Mode::ReadOnly;
+    fn join(directory: &Directory, lock: Lock, mode: Mode, despite_lost_end: bool) -> Result<Self> {
+        let mut read_only = mode == Mode::ReadOnly;
         let node = open_node(directory, read_only)?;
         let mut options = index_options(directory, read_only)?;
         // An empty index beside a full node would take every block for an orphan.
         options.must_exist = mode != Mode::Create;
-        let index = cas_index::Index::open(&directory.index(), options)?;
+        let noted = options.reached;
+        let opened = cas_index::Index::open(&directory.index(), options.clone());
+        let (index, lost_end) = match opened {
+            Err(why @ ServiceError::Damaged { .. }) if despite_lost_end => {
+                // Damaged in another way, it does not open like this either.
+                (options.read_only, options.reached) = (true, Epoch::ZERO);
+                read_only = true;
+                (cas_index::Index::open(&directory.index(), options)?, Some(why))
+            }
+            opened => (opened?, None),
+        };
+        let index = Arc::new(index);
+        let mut reached = None;
         if !read_only {
             index.add_node(node.id())?;
+            reached = Some(reached::Note::keep(directory.reached(), index.clone(), noted));
         }
         Ok(Self {
             dir: directory.root().to_owned(),
-            index: Arc::new(index),
+            index,
             nodes: Nodes::one(node.clone()).into(),
             node,
+            lost_end,
+            _reached: reached,
             _lock: lock,
         })
     }
@@ -121,6 +151,11 @@ impl Store {
     /// Where it lies.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Why versions may be missing from what the index tells, if it lost its end: then the store is open for reading alone.
+    pub fn lost_end(&self) -> Option<&ServiceError> {
+        self.lost_end.as_ref()
     }
 
     /// Its index.
@@ -174,6 +209,7 @@ fn index_options(directory: &Directory, read_only: bool) -> Result<cas_index::Op
     options.checkpoint_weight = INDEX_CHANGES;
     options.lease_ns = crate::gc::RESUME_NS;
     options.read_only = read_only;
+    options.reached = reached::read(&directory.reached());
     Ok(options)
 }
 

@@ -78,7 +78,7 @@ pub fn rebuild(dir: &Path, options: &Options, nodes: &[&dyn Node]) -> Result<Reb
         found: Rebuilt::default(),
         objects: Vec::new(),
     };
-    let newest = work.take_inventory()?.max(newest_known(dir, &*options.disk)?);
+    let newest = work.take_inventory()?.max(newest_known(dir, &*options.disk)?).max(options.reached);
     let era = newest.era().checked_add(1).ok_or_else(|| ServiceError::Denied("the last era has begun".into()))?;
     work.meta.epoch = Epoch::of_era(era);
     work.found.epoch = work.meta.epoch;

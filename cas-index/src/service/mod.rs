@@ -102,6 +102,11 @@ impl Index {
         self.tables().base().size()
     }
 
+    /// Everything up to this epoch is known to be durable; zero until something was synced since it was opened.
+    pub fn durable_epoch(&self) -> Epoch {
+        self.durable()
+    }
+
     /// Carries out a command. Answers when it is applied, and durable if asked for.
     pub(crate) fn submit(&self, command: Command, durable: bool) -> Result<Outcome> {
         let (reply, answer) = mpsc::sync_channel(1);

@@ -39,6 +39,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Index> {
         tracing::warn!(dir = %dir.display(), bytes = found.torn, "dropped a torn tail of the index log");
     }
     let last = replay(&mut tables, dir, &found.records)?.unwrap_or(at);
+    refuse_lost_end(dir, last, options.reached)?;
 
     let key = SigningKey::from_seed(&options.key_seed);
     let log = if options.read_only { None } else { Some(Log::resume(dir, options.disk.clone(), &found, last)?) };
@@ -62,6 +63,15 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Index> {
     }
     let (doors, cluster_clock) = (Default::default(), OnceLock::new());
     Ok(Index { shared, key, options, memory: Mutex::default(), jobs, doors, cluster_clock, writer, _lock: lock })
+}
+
+/// Before anything is cut or written: what seems a torn tail may be what was lost.
+fn refuse_lost_end(dir: &Path, last: Epoch, reached: Epoch) -> Result<()> {
+    if last >= reached {
+        return Ok(());
+    }
+    let detail = format!("it ends at epoch {last}, and {reached} was reached: what came between is lost from it");
+    Err(ServiceError::Damaged { what: format!("the index in {}", dir.display()), detail })
 }
 
 /// Keeps others from writing to the index in `dir`, as long as the file is open.

@@ -1,12 +1,13 @@
 //! Commits: a new version of a name, by compare and swap. DESIGN §7.1.
 //!
 //! Promise: the history of a name is linear; a seq is given once, also after its version was forgotten and collected.
-//! The same key commits once.
+//! The same key commits once. A version names the vault's newest keyring.
 
 use super::blocks::{Row, Rows, State};
 use super::interned::{Interned, number_of};
 use super::sessions::living;
 use super::snapshots::{Latest, Version, store_object};
+use super::vaults::VaultRow;
 use super::{Applied, Meta, Outcome, deny, refuse};
 use crate::command::ObjectCover;
 use crate::rights::quota;
@@ -42,6 +43,10 @@ pub(super) fn commit(
         return deny("the snapshot is of another vault or domain than the session");
     }
     let (vault, name) = (record.vault, record.name.as_str());
+    // Who was removed from the keyring since could go on by naming an older one.
+    if let Some(newest) = VaultRow::of(tables, &vault)?.filter(|newest| newest.version != record.keyring.version) {
+        return refuse(ServiceError::Conflict { name: format!("keyring of {vault}"), latest: newest.version.into() });
+    }
     let latest = Latest::of(tables, &vault, name)?;
     if latest.seq.checked_add(1) != Some(record.seq) || record.previous != latest.snapshot {
         return refuse(ServiceError::Conflict { name: name.to_owned(), latest: latest.seq });
