@@ -227,6 +227,8 @@ pub enum Command {
     ReleaseHold,
     /// People and rights, and commands that a device gives.
     Rights(crate::rights::Command),
+    /// Nodes, placement and copies.
+    Cluster(crate::cluster::Command),
 }
 
 impl Command {
@@ -259,6 +261,7 @@ impl Command {
             Self::Mark { .. } => "mark",
             Self::ReleaseHold => "release hold",
             Self::Rights(_) => "rights",
+            Self::Cluster(command) => command.name(),
         }
     }
 }

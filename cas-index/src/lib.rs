@@ -14,6 +14,7 @@ mod options;
 mod rebuild;
 mod service;
 
+pub mod cluster;
 pub mod command;
 pub mod inspect;
 pub mod log;

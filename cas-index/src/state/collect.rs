@@ -7,6 +7,7 @@ use super::blocks::{Rows, State, kids, split_epoch_key, split_ids};
 use super::interned::{self, Interned};
 use super::sessions::first_session;
 use super::{Applied, Condemnation, Meta, Outcome, damaged, deny};
+use crate::cluster::{Placement, heal};
 use crate::command::{MAX_EDGES, Packed};
 use crate::tables::{Table, Tables};
 use cas_core::codec::{Reader, put_varint};
@@ -22,6 +23,7 @@ pub(super) fn condemn(tables: &mut impl Tables, meta: &mut Meta, limit: usize) -
         let row = rows.of(tables, &id)?.as_mut().filter(|row| row.is_unreferenced());
         let row = row.ok_or_else(|| damaged(id, "is in the queue and referenced, or has no row"))?;
         row.state = State::Condemned(meta.epoch);
+        heal::put(tables, meta, &id, None)?;
         if row.kind.has_children() {
             for child in kids(tables, &id)?.unwrap_or_default() {
                 rows.release(tables, &child, meta.epoch)?;
@@ -89,7 +91,7 @@ pub(super) fn deleted(
     epochs: &[u64],
     gone: &[bool],
 ) -> Applied<Outcome> {
-    let nodes = interned::all(tables, Interned::Node)?.len();
+    let mut placement = Placement::load(tables, meta)?;
     let Some(node) = interned::number_of(tables, Interned::Node, node)? else { return deny("the node is unknown") };
     if ids.count() != epochs.len() || gone.len() != epochs.len() {
         return deny("answers to deletes are malformed");
@@ -106,7 +108,7 @@ pub(super) fn deleted(
         if !answered.contains(&node) {
             answered.push(node);
         }
-        if answered.len() < nodes {
+        if placement.deleters(tables, id.partition())?.iter().any(|node| !answered.contains(node)) {
             let mut value = Vec::new();
             answered.iter().for_each(|node| put_varint(&mut value, (*node).into()));
             tables.put(Table::Condemned, &key, value);

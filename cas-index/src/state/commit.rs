@@ -9,6 +9,7 @@ use super::sessions::living;
 use super::snapshots::{Latest, Version, store_object};
 use super::vaults::VaultRow;
 use super::{Applied, Meta, Outcome, deny, refuse};
+use crate::cluster::{Placement, Word, heal};
 use crate::command::ObjectCover;
 use crate::rights::quota;
 use crate::tables::{Table, Tables};
@@ -116,8 +117,8 @@ pub(super) struct Owner {
 
 /// Counts one reference on an object that a receipt says is stored.
 pub(super) fn hold_object(
-    tables: &impl Tables,
-    meta: &Meta,
+    tables: &mut impl Tables,
+    meta: &mut Meta,
     rows: &mut Rows,
     kind: Kind,
     object: &[u8],
@@ -125,9 +126,9 @@ pub(super) fn hold_object(
     owner: Owner,
 ) -> Applied<BlockId> {
     let id = BlockId::of_object(kind, object);
-    if number_of(tables, Interned::Node, &cover.node)?.is_none() {
+    let Some(node) = number_of(tables, Interned::Node, &cover.node)? else {
         return deny("the receipt is of an unknown node");
-    }
+    };
     if cover.sum() != Sum::of(object) || cover.len as usize != object.len() {
         return deny("the receipt is of other bytes than the object");
     }
@@ -138,11 +139,17 @@ pub(super) fn hold_object(
     if grant < not_older.max(owner.since) || grant >= meta.epoch {
         return deny(format!("the receipt of {id} is of another time: put it again under a new grant"));
     }
+    let is_live = row.as_ref().is_some_and(|row| row.state == State::Live);
     let (count, sum, len) = (row.as_ref().map_or(0, |row| row.count), cover.sum(), cover.len);
     let Owner { domain, device, .. } = owner;
     let mut now = Row { kind, state: State::Live, sum, count, len, domain, device, zero: meta.epoch };
     now.count += 1;
     *row = Some(now);
+    // The index keeps these bytes too: one more copy is enough, and the others are healed.
+    let verdict = Placement::load(tables, meta)?.judge(tables, meta, &id, is_live, &[Word { node, grant }])?;
+    if verdict.changed {
+        heal::put(tables, meta, &id, verdict.heal.as_ref())?;
+    }
     Ok(id)
 }
 

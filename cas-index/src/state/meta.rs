@@ -32,6 +32,10 @@ pub struct Meta {
     pub held: bool,
     /// Commits so far.
     pub commits: u64,
+    /// The version of the layout: the epoch of its last change. 0 while no node has joined a cluster.
+    pub layout: u64,
+    /// Rows with fewer copies than they should have.
+    pub short: u64,
 }
 
 impl Meta {
@@ -41,6 +45,11 @@ impl Meta {
             None => Ok(Self::default()),
             Some(bytes) => decode(&bytes)?.map_err(|e| super::damaged("meta", e.to_string())),
         }
+    }
+
+    /// The layout changes with this command.
+    pub fn bump_layout(&mut self) {
+        self.layout = self.epoch.0;
     }
 
     /// Writes it.
@@ -54,6 +63,10 @@ impl Meta {
         }
         out.push(self.held.into());
         put_varint(&mut out, self.commits);
+        if self.layout > 0 {
+            put_varint(&mut out, self.layout);
+            put_varint(&mut out, self.short);
+        }
         tables.put(Table::Meta, KEY, out);
     }
 }
@@ -71,7 +84,7 @@ fn decode(bytes: &[u8]) -> Result<std::result::Result<Meta, FormatError>> {
 }
 
 fn fields(mut r: Reader<'_>) -> std::result::Result<Meta, FormatError> {
-    let meta = Meta {
+    let mut meta = Meta {
         epoch: Epoch(r.varint()?),
         time_ns: r.i64()?,
         live: r.varint()?,
@@ -82,7 +95,11 @@ fn fields(mut r: Reader<'_>) -> std::result::Result<Meta, FormatError> {
         last_gone: Epoch(r.varint()?),
         held: r.u8()? != 0,
         commits: r.varint()?,
+        ..Meta::default()
     };
+    if !r.is_empty() {
+        (meta.layout, meta.short) = (r.varint()?, r.varint()?);
+    }
     r.finish()?;
     Ok(meta)
 }

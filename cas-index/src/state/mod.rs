@@ -18,9 +18,11 @@ mod vaults;
 
 pub(crate) use commit::new_row;
 pub use meta::Meta;
+pub(crate) use register::register_all;
 pub use sessions::{Session, changed_at, first_session, session, sessions};
 pub use vaults::VaultRow;
 
+use crate::cluster;
 use crate::command::Command;
 use crate::rights;
 use crate::tables::Tables;
@@ -111,12 +113,12 @@ impl From<ServiceError> for Stop {
 pub(crate) type Applied<T> = std::result::Result<T, Stop>;
 
 /// A refusal.
-fn refuse<T>(why: ServiceError) -> Applied<T> {
+pub(crate) fn refuse<T>(why: ServiceError) -> Applied<T> {
     Err(Stop::Refused(why))
 }
 
 /// A refusal of something that must not be.
-fn deny<T>(why: impl Into<String>) -> Applied<T> {
+pub(crate) fn deny<T>(why: impl Into<String>) -> Applied<T> {
     refuse(ServiceError::Denied(why.into()))
 }
 
@@ -150,6 +152,7 @@ pub(crate) fn dispatch(tables: &mut impl Tables, meta: &mut Meta, command: &Comm
             meta.held = false;
             Ok(Outcome::Done)
         }
+        Command::Cluster(command) => cluster::apply(tables, meta, command),
         Command::Rights(command) => rights::apply(tables, meta, command),
     }
 }

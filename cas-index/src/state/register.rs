@@ -7,17 +7,35 @@ use super::blocks::{Row, Rows, State};
 use super::interned::{Interned, number_of};
 use super::sessions::{Session, living};
 use super::{Applied, Meta, Outcome, deny, refuse};
+use crate::cluster::command::MoreCover;
+use crate::cluster::{Placement, Word, heal};
 use crate::command::{Cover, MAX_EDGES, Register};
 use crate::rights::quota;
 use crate::tables::{Table, Tables};
 use cas_core::id::{BlockId, Epoch, Kind, Sum};
 
+/// Receipts of a block beside the first.
+const MAX_MORE: usize = 7;
+
 pub(super) fn register(tables: &mut impl Tables, meta: &mut Meta, register: &Register) -> Applied<Outcome> {
+    register_all(tables, meta, register, &[])
+}
+
+/// With more receipts than one for a block.
+pub(crate) fn register_all(
+    tables: &mut impl Tables,
+    meta: &mut Meta,
+    register: &Register,
+    more: &[MoreCover],
+) -> Applied<Outcome> {
     let session = living(tables, register.session)?;
     let ids: Vec<BlockId> = register.ids.ids().collect();
     let kinds = checked_kinds(tables, register, ids.len())?;
     let Some(mut rows) = Rows::load(tables, &ids)? else { return deny("a registration names a block twice") };
 
+    let mut placement = Placement::load(tables, meta)?;
+    let said = Said::new(tables, register, more)?;
+    let mut healing = Vec::new();
     let mut missing = Vec::new();
     for (i, id) in ids.iter().enumerate() {
         match rows.at(i) {
@@ -25,13 +43,26 @@ pub(super) fn register(tables: &mut impl Tables, meta: &mut Meta, register: &Reg
             Some(row) if row.count > u32::MAX - MAX_EDGES as u32 => {
                 return deny(format!("{id} is referenced too often"));
             }
-            Some(row) if row.state == State::Live => {}
+            Some(row) if row.state == State::Live && placement.is_open() => {}
             // A page that comes back must bring its edges: they went when it was condemned.
-            Some(row) if row.kind.has_children() && kinds[i].is_none() && has_no_edges(tables, id)? => {
+            Some(row)
+                if row.state != State::Live
+                    && row.kind.has_children()
+                    && kinds[i].is_none()
+                    && has_no_edges(tables, id)? =>
+            {
                 missing.push(*id)
             }
-            row if register.covers.get(i).is_some_and(|cover| holds(cover, row.as_ref(), &session, meta)) => {}
-            _ => missing.push(*id),
+            row => {
+                let words = said.words(i, row.as_ref(), &session, meta);
+                let is_live = row.as_ref().is_some_and(|row| row.state == State::Live);
+                let verdict = placement.judge(tables, meta, id, is_live, &words)?;
+                if !verdict.enough {
+                    missing.push(*id);
+                } else if verdict.changed {
+                    healing.push((*id, verdict.heal));
+                }
+            }
         }
     }
     if !missing.is_empty() {
@@ -73,6 +104,9 @@ pub(super) fn register(tables: &mut impl Tables, meta: &mut Meta, register: &Reg
         }
     }
     rows.write(tables, meta)?;
+    for (id, row) in healing {
+        heal::put(tables, meta, &id, row.as_ref())?;
+    }
     Ok(Outcome::Registered(Vec::new()))
 }
 
@@ -87,7 +121,7 @@ fn checked_kinds(tables: &impl Tables, register: &Register, ids: usize) -> Appli
     for n in 0..register.nodes.count() {
         known.push(number_of(tables, Interned::Node, &register.nodes.at(n))?.is_some());
     }
-    if register.covers.iter().any(|cover| !known.get(cover.node as usize).is_some_and(|known| *known)) {
+    if register.covers.iter().any(|cover: &Cover| !known.get(cover.node as usize).is_some_and(|known| *known)) {
         return deny("a receipt is of an unknown node");
     }
     let mut kinds = vec![None; ids];
@@ -108,13 +142,52 @@ fn checked_kinds(tables: &impl Tables, register: &Register, ids: usize) -> Appli
     Ok(kinds)
 }
 
+/// What the receipts of a registration say.
+struct Said<'a> {
+    register: &'a Register,
+    /// Numbers of its nodes.
+    nodes: Vec<u32>,
+    /// The other receipts, by block.
+    more: Vec<MoreCover>,
+}
+
+impl<'a> Said<'a> {
+    fn new(tables: &impl Tables, register: &'a Register, more: &[MoreCover]) -> Applied<Self> {
+        let mut nodes = Vec::with_capacity(register.nodes.count());
+        for n in 0..register.nodes.count() {
+            nodes.extend(number_of(tables, Interned::Node, &register.nodes.at(n))?);
+        }
+        let mut more = more.to_vec();
+        more.sort_unstable_by_key(|cover| (cover.at, cover.node));
+        let is_named =
+            |cover: &MoreCover| (cover.node as usize) < nodes.len() && (cover.at as usize) < register.covers.len();
+        if more.len() > MAX_EDGES * MAX_MORE || !more.iter().all(is_named) {
+            return deny("a registration is malformed");
+        }
+        Ok(Self { register, nodes, more })
+    }
+
+    /// The receipts of a block that hold.
+    fn words(&self, i: usize, row: Option<&Row>, session: &Session, meta: &Meta) -> Vec<Word> {
+        let Some(cover) = self.register.covers.get(i) else { return Vec::new() };
+        // Of what lives, a copy is one of the same bytes.
+        if row.is_some_and(|row| row.state == State::Live && row.sum.0 != self.register.sums.at(i)) {
+            return Vec::new();
+        }
+        let first = self.more.partition_point(|more| (more.at as usize) < i);
+        let more = self.more[first..].iter().take_while(|more| more.at as usize == i);
+        let all = more.map(|more| (more.node, more.grant)).chain([(cover.node, cover.grant)]);
+        let holding = all.filter(|(_, grant)| holds(Epoch(*grant), row, session, meta));
+        holding.map(|(node, grant)| Word { node: self.nodes[node as usize], grant: Epoch(grant) }).collect()
+    }
+}
+
 /// Whether a receipt proves that the block is there, and that no delete can have overtaken it.
-fn holds(cover: &Cover, row: Option<&Row>, session: &Session, meta: &Meta) -> bool {
+fn holds(grant: Epoch, row: Option<&Row>, session: &Session, meta: &Meta) -> bool {
     let not_older = match row {
         Some(row) => super::changed_at(row.state),
         None => meta.last_gone,
     };
-    let grant = Epoch(cover.grant);
     grant >= session.start() && grant >= not_older && grant < meta.epoch
 }
 

@@ -3,6 +3,7 @@
 use super::blocks::{Rows, State};
 use super::interned::{self, Interned};
 use super::{Applied, Meta, Outcome, damaged, refuse};
+use crate::cluster::Placement;
 use crate::command::Packed;
 use crate::rights::{domains, quota};
 use crate::tables::{Table, Tables};
@@ -136,6 +137,7 @@ pub(super) fn end_except(tables: &mut impl Tables, keep: &[u64]) -> Applied<Outc
 pub(super) fn touch(tables: &mut impl Tables, meta: &mut Meta, id: u64, ids: &Packed) -> Applied<Outcome> {
     let session = living(tables, id)?;
     let ids: Vec<BlockId> = ids.ids().collect();
+    let mut placement = Placement::load(tables, meta)?;
     let mut rows = Rows::new();
     let mut present = Vec::with_capacity(ids.len());
     let mut not_older = Epoch::ZERO;
@@ -146,7 +148,9 @@ pub(super) fn touch(tables: &mut impl Tables, meta: &mut Meta, id: u64, ids: &Pa
                 if row.count == 0 {
                     row.zero = meta.epoch;
                 }
-                true
+                let verdict = placement.judge(tables, meta, id, true, &[])?;
+                not_older = not_older.max(if verdict.enough { Epoch::ZERO } else { verdict.not_older });
+                verdict.enough
             }
             Some(row) => {
                 not_older = not_older.max(changed_at(row.state));

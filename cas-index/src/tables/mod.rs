@@ -36,11 +36,13 @@ pub enum Table {
     Damaged = 15,
     Rights = 16,
     Audit = 17,
+    Cluster = 18,
+    Heal = 19,
 }
 
 impl Table {
     /// All of them in order of number.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Meta,
         Self::Blocks,
         Self::Kids,
@@ -59,6 +61,8 @@ impl Table {
         Self::Damaged,
         Self::Rights,
         Self::Audit,
+        Self::Cluster,
+        Self::Heal,
     ];
 
     /// Its name in the file.
@@ -82,6 +86,8 @@ impl Table {
             Self::Damaged => "damaged",
             Self::Rights => "rights",
             Self::Audit => "audit",
+            Self::Cluster => "cluster",
+            Self::Heal => "heal",
         }
     }
 }

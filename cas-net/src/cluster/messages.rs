@@ -149,9 +149,11 @@ pub enum NodeWant {
     Draining,
     /// Nothing: it is given up.
     Removed,
+    /// To hold its share, once a layout with it is applied.
+    New,
 }
 
-wire!(enum NodeWant as "what a node is wanted for" { 0 = Member, 1 = Draining, 2 = Removed });
+wire!(enum NodeWant as "what a node is wanted for" { 0 = Member, 1 = Draining, 2 = Removed, 3 = New });
 
 /// What is known of its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
