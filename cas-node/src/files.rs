@@ -1,16 +1,17 @@
 //! Reads records out of segments, with a bounded number of files open.
 //!
-//! Promise: bytes that are answered were compared with their sum.
+//! Promise: bytes that are answered were compared with their sum. `Damaged` is said of bytes that the medium does not give, or gives
+//! otherwise than they were written; whatever else keeps us from reading is `Io` and says nothing about them.
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{self, Disk, DiskFile};
 use crate::index::Place;
-use crate::record::{HEADER_LEN, Record, What};
-use crate::segment;
+use crate::record::{HEADER_LEN, Record, Salt, What};
+use crate::segment::{self, Beginning};
 use cas_core::id::{BlockId, Sum};
 use cas_net::{Received, Result, ServiceError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Segment files kept open for reading.
 pub const OPEN_FILES: usize = 16;
@@ -19,14 +20,15 @@ pub const OPEN_FILES: usize = 16;
 pub struct Files {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
+    seed: [u8; 32],
     /// The least recently used first.
     open: Mutex<Vec<(u32, Arc<dyn DiskFile>)>>,
 }
 
 impl Files {
-    /// Of this folder.
-    pub fn new(disk: Arc<dyn Disk>, folder: PathBuf) -> Self {
-        Self { disk, folder, open: Mutex::default() }
+    /// Of this folder, of the node with this seed.
+    pub fn new(disk: Arc<dyn Disk>, folder: PathBuf, seed: [u8; 32]) -> Self {
+        Self { disk, folder, seed, open: Mutex::default() }
     }
 
     /// The disk they are on.
@@ -44,9 +46,24 @@ impl Files {
         segment::path(&self.folder, number)
     }
 
+    /// The salt of a segment that this node makes.
+    pub fn salt(&self, number: u32) -> Salt {
+        Salt::of(&self.seed, number)
+    }
+
+    /// A segment to be gone through: open for reading, with what stands at its beginning and the salt of its records.
+    pub fn begin(&self, number: u32) -> Result<(Arc<dyn DiskFile>, Beginning, Salt)> {
+        let path = self.path(number);
+        let failed = |e| ServiceError::io(format!("read {}", path.display()), e);
+        let file = self.file(number).map_err(failed)?;
+        let beginning = segment::begin(&*file, &path, Some(number))?;
+        let salt = beginning.salt(&*file, Some(self.salt(number))).map_err(failed)?;
+        Ok((file, beginning, salt))
+    }
+
     /// A segment, open for reading.
     pub fn file(&self, number: u32) -> io::Result<Arc<dyn DiskFile>> {
-        let mut open = self.open.lock().expect("no thread panics with this lock");
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let found = open.iter().position(|(n, _)| *n == number);
         let file = match found {
             Some(at) => open.remove(at).1,
@@ -61,7 +78,7 @@ impl Files {
 
     /// Closes a segment that is being removed.
     pub fn close(&self, number: u32) {
-        self.open.lock().expect("no thread panics with this lock").retain(|(n, _)| *n != number);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(n, _)| *n != number);
     }
 
     /// Reads a record and its body, and verifies both.
@@ -85,9 +102,18 @@ impl Files {
     }
 
     /// What a receipt says of a block that lies here.
-    pub fn received(&self, id: &BlockId, place: &Place) -> Result<Received> {
+    fn received(&self, id: &BlockId, place: &Place) -> Result<Received> {
         let record = self.header(id, place)?;
         Ok(Received { id: *id, kind: place.kind, sum: record.sum, len: record.len })
+    }
+
+    /// What a receipt says of a block that lies here; nothing if its record is not what was written.
+    pub fn received_if_good(&self, id: &BlockId, place: &Place) -> Result<Option<Received>> {
+        match self.received(id, place) {
+            Ok(received) => Ok(Some(received)),
+            Err(ServiceError::Damaged { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     fn fill(&self, id: &BlockId, place: &Place, out: &mut [u8]) -> Result<()> {
@@ -97,16 +123,19 @@ impl Files {
         })?;
         file.read_at(place.at.offset.into(), out).map_err(|e| match e.kind() {
             ErrorKind::UnexpectedEof => self.damaged(id, place, "the file ends before its last byte"),
-            _ => self.damaged(id, place, &format!("it cannot be read: {e}")),
+            _ if disk::is_damage(&e) => self.damaged(id, place, &format!("it cannot be read: {e}")),
+            _ => ServiceError::io(format!("read {}", self.path(place.at.segment).display()), e),
         })
     }
 
     fn parse(&self, id: &BlockId, place: &Place, bytes: &[u8]) -> Result<Record> {
         match Record::parse(bytes) {
-            Some(r) if r.id == *id && r.what == What::Block && r.len == place.len && r.kind == Some(place.kind) => {
+            Some((_, r))
+                if r.id == *id && r.what == What::Block && r.len == place.len && r.kind == Some(place.kind) =>
+            {
                 Ok(r)
             }
-            Some(r) => Err(self.damaged(id, place, &format!("expected its record, found that of {}", r.id))),
+            Some((_, r)) => Err(self.damaged(id, place, &format!("expected its record, found that of {}", r.id))),
             None => Err(self.damaged(id, place, "expected its record, found other bytes")),
         }
     }
@@ -128,7 +157,7 @@ mod tests {
     #[test]
     fn no_more_files_are_open_than_the_limit_and_the_least_used_go_first() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::new(Arc::new(LocalDisk), dir.path().to_owned());
+        let files = Files::new(Arc::new(LocalDisk), dir.path().to_owned(), [7; 32]);
         for number in 0..2 * OPEN_FILES as u32 {
             LocalDisk.create(&files.path(number)).unwrap();
             files.file(0).unwrap();

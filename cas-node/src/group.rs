@@ -5,7 +5,7 @@
 //! a block that a delete has just taken. DESIGN §7.1.
 
 use crate::index::Place;
-use crate::record::{At, HEADER_LEN, Record, What};
+use crate::record::{At, HEADER_LEN, Record, Salt, What};
 use crate::shared::Shared;
 use cas_core::id::{BlockId, Epoch};
 use cas_net::{Delete, Deleted, PutBlock, Received, Result};
@@ -44,6 +44,7 @@ pub struct Written {
 /// A group under construction.
 pub struct Group<'a> {
     shared: &'a Shared,
+    salt: Salt,
     number: u32,
     at: At,
     written: Vec<Written>,
@@ -54,9 +55,9 @@ pub struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// A group that will stand at `at` and is the `number`th of its segment.
-    pub fn new(shared: &'a Shared, at: At, number: u32) -> Self {
-        Self { shared, number, at, written: Vec::new(), dead: Vec::new(), after: HashMap::new() }
+    /// A group that will stand at `at`, in a segment with this salt, and is the `number`th of it.
+    pub fn new(shared: &'a Shared, at: At, salt: Salt, number: u32) -> Self {
+        Self { shared, salt, number, at, written: Vec::new(), dead: Vec::new(), after: HashMap::new() }
     }
 
     /// Its records.
@@ -99,7 +100,7 @@ impl<'a> Group<'a> {
         let good = match looked.filter(|looked| looked.at == place.at) {
             Some(looked) => looked.good,
             // It came, or compaction moved and verified it, since the caller looked.
-            None => self.received(&block.id, &place),
+            None => self.received(&block.id, &place)?,
         };
         match good {
             Some(received) => {
@@ -116,7 +117,7 @@ impl<'a> Group<'a> {
     /// A block that is offered: a receipt if it is here and good, nothing if it is wanted.
     pub fn offer(&mut self, epoch: Epoch, id: &BlockId, looked: Looked) -> Result<Option<Received>> {
         let Some(place) = self.place(id)? else { return Ok(None) };
-        let good = if place.at == looked.at { looked.good } else { self.received(id, &place) };
+        let good = if place.at == looked.at { looked.good } else { self.received(id, &place)? };
         if let Some(received) = good {
             self.touch(id, place, received, epoch);
         }
@@ -180,15 +181,15 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// What a receipt says of a block that is here; nothing if its record cannot be read or is known to be wrong.
-    fn received(&self, id: &BlockId, place: &Place) -> Option<Received> {
+    /// What a receipt says of a block that is here; nothing if its record is known to be wrong, or is.
+    fn received(&self, id: &BlockId, place: &Place) -> Result<Option<Received>> {
         if let Some(Some((_, received))) = self.after.get(id) {
-            return Some(*received);
+            return Ok(Some(*received));
         }
         if self.shared.read().is_damaged(id, place.at) {
-            return None;
+            return Ok(None);
         }
-        self.shared.files.received(id, place).ok()
+        self.shared.files.received_if_good(id, place)
     }
 
     fn touch(&mut self, id: &BlockId, place: Place, received: Received, epoch: Epoch) {
@@ -220,8 +221,8 @@ impl<'a> Group<'a> {
     fn append(&mut self, record: Record, body: Vec<u8>) -> At {
         let (at, record) = (self.at, Record { group: self.number, ..record });
         let end = u64::from(at.offset) + record.total_len();
-        self.at.offset = u32::try_from(end).expect("a segment has room for the largest group");
-        self.written.push(Written { at, record, header: record.encode(), body });
+        self.at.offset = u32::try_from(end).expect("a segment is begun with room for the largest group");
+        self.written.push(Written { at, record, header: record.encode(self.salt), body });
         at
     }
 }

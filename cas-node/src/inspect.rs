@@ -1,10 +1,11 @@
 //! Looks into a segment file without opening a store: for finding out what is lost. Never writes.
 
-pub use crate::segment::Found;
+pub use crate::scan::Found;
 
 use crate::disk::{Disk, LocalDisk};
 use crate::record::{HEADER_LEN, Record};
-use crate::segment::{self, Beginning, SEGMENT_HEADER, Scan};
+use crate::scan::{self, Scan};
+use crate::segment::{self, Beginning, SEGMENT_HEADER};
 use cas_net::{Result, ServiceError};
 use std::path::Path;
 
@@ -16,14 +17,16 @@ pub fn segment(path: &Path) -> Result<Vec<(Found, bool)>> {
     let failed = |e| ServiceError::io(format!("read {}", path.display()), e);
     let file = LocalDisk.open_read(path).map_err(failed)?;
     let mut found = Vec::new();
-    if segment::begin(&*file, path, segment::number_of(path))? == Beginning::Damaged {
+    let beginning = segment::begin(&*file, path, segment::number_of(path))?;
+    let salt = beginning.salt(&*file, None).map_err(failed)?;
+    if beginning == Beginning::Damaged {
         found.push((Found::Damage { from: 0, to: SEGMENT_HEADER }, false));
     }
-    let mut scan = Scan::new(&*file, true, 0).map_err(failed)?;
+    let mut scan = Scan::new(&*file, salt, true, 0).map_err(failed)?;
     while let Some(item) = scan.step().map_err(failed)? {
         let good = match &item {
             // Bytes that cannot be read are not good.
-            Found::Record(at, record) => segment::body_is_good(&*file, *at, record).unwrap_or(false),
+            Found::Record(at, record) => scan::body_is_good(&*file, *at, record).unwrap_or(false),
             Found::Damage { .. } | Found::End(_) => false,
         };
         found.push((item, good));

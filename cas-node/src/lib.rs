@@ -5,21 +5,27 @@
 //! Not here: which block goes where, who may write (grants are verified, not judged), the network.
 //!
 //! ```text
-//! put      store (verifies) → writer (one group: decide, write, sync) → state (findable) → receipt
-//! get      store → state (where) → files (reads, verifies)
-//! open     index (cache) → replay (the rest of the segments) → writer
-//! gc       writer (deletes) → compact (copies, removes)
+//! put      serve (verifies) → writer (one group: decide, write, sync) → state (findable) → receipt
+//! get      serve → state (where) → files (reads, verifies)
+//! open     store → index (cache) → replay (the rest of the segments) → writer
+//! gc       writer (deletes) → compact (copies) → retire (removes)
 //! ```
 
 mod compact;
 mod files;
 mod group;
 mod index;
+mod listing;
 mod options;
+mod order;
 mod record;
 mod replay;
+mod reserve;
+mod retire;
+mod scan;
 mod scrub;
 mod segment;
+mod serve;
 mod shared;
 mod state;
 mod store;
@@ -31,7 +37,9 @@ pub mod inspect;
 
 pub use index::Region;
 pub use options::{
-    DEFAULT_FRESH, DEFAULT_GROUP_BYTES, DEFAULT_SEGMENT_BYTES, DEFAULT_SOFT_FREE, MAX_SEGMENT_BYTES, Options,
+    DEFAULT_FRESH, DEFAULT_GROUP_BYTES, DEFAULT_RESERVE, DEFAULT_SEGMENT_BYTES, DEFAULT_SOFT_FREE, MAX_SEGMENT_BYTES,
+    Options,
 };
-pub use record::{At, HEADER_LEN, Record, What};
-pub use store::{MAX_PUT_BYTES, Store};
+pub use record::{At, HEADER_LEN, Record, Salt, What};
+pub use serve::MAX_PUT_BYTES;
+pub use store::Store;

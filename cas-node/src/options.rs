@@ -11,6 +11,8 @@ pub const DEFAULT_SEGMENT_BYTES: u64 = 256 << 20;
 pub const DEFAULT_GROUP_BYTES: usize = 8 << 20;
 /// Free bytes below which new blocks are refused.
 pub const DEFAULT_SOFT_FREE: u64 = 16 << 20;
+/// Bytes kept aside for a full disk, at most; less in a small store: see `reserve`.
+pub const DEFAULT_RESERVE: u64 = 64 << 20;
 /// Changes kept in memory before they go to the cache.
 pub const DEFAULT_FRESH: usize = 256 << 10;
 /// No segment is begun to be longer; together with the largest group it stays below 4 GiB.
@@ -31,6 +33,8 @@ pub struct Options {
     pub group_bytes: usize,
     /// New blocks are refused when less than this is free on the disk, so that deleting and compacting go on. Bytes.
     pub soft_free: u64,
+    /// Bytes of the disk that the file `reserve` holds, at most: released when others filled the disk. 0 for none.
+    pub reserve: u64,
     /// Changes kept in memory before they go to the cache; about 100 bytes each.
     pub fresh: usize,
     /// Where the files are.
@@ -47,6 +51,7 @@ impl Options {
             segment_bytes: DEFAULT_SEGMENT_BYTES,
             group_bytes: DEFAULT_GROUP_BYTES,
             soft_free: DEFAULT_SOFT_FREE,
+            reserve: DEFAULT_RESERVE,
             fresh: DEFAULT_FRESH,
             disk: Arc::new(LocalDisk),
         }
@@ -62,6 +67,7 @@ impl fmt::Debug for Options {
             .field("segment_bytes", &self.segment_bytes)
             .field("group_bytes", &self.group_bytes)
             .field("soft_free", &self.soft_free)
+            .field("reserve", &self.reserve)
             .field("fresh", &self.fresh)
             .field("disk", &self.disk)
             .finish_non_exhaustive()

@@ -1,6 +1,7 @@
 //! Records: what a segment is made of. FORMAT §8.
 //!
-//! Promise: a header that parses was written whole; a body is believed only after its sum was compared.
+//! Promise: a header that parses was written whole; a body is believed only after its sum was compared. Whoever chooses bodies
+//! cannot write records into them: each record bears the [`Salt`] of its segment, which only the node knows.
 
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, Sum};
 use cas_core::kdf;
@@ -8,10 +9,31 @@ use cas_core::limits::MAX_FRAME;
 
 const MAGIC: &[u8; 4] = b"CASR";
 /// Bytes of a record before its body.
-pub const HEADER_LEN: usize = 4 + 4 + 1 + 1 + 2 + 4 + 4 + 8 + DomainId::LEN + BlockId::LEN + Sum::LEN;
+pub const HEADER_LEN: usize = 4 + 4 + Salt::LEN + 1 + 1 + 2 + 4 + 4 + 8 + DomainId::LEN + BlockId::LEN + Sum::LEN;
 const CHECKED_FROM: usize = 8;
 
-const _: () = assert!(HEADER_LEN == 108);
+const _: () = assert!(HEADER_LEN == 116);
+
+/// What all records of one segment bear, and nobody outside of the node can guess.
+///
+/// A search behind damage goes through bodies, and who pushes them may have chosen their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Salt(pub [u8; Salt::LEN]);
+
+impl Salt {
+    /// Bytes of a salt.
+    pub const LEN: usize = 8;
+
+    /// The salt of a segment of the node with this seed.
+    pub fn of(seed: &[u8; 32], segment: u32) -> Self {
+        let mut material = [0; 36];
+        material[..32].copy_from_slice(seed);
+        material[32..].copy_from_slice(&segment.to_le_bytes());
+        let mut salt = [0; Self::LEN];
+        kdf::derive_into("segment salt", &material, &mut salt);
+        Self(salt)
+    }
+}
 
 /// What a record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,35 +118,32 @@ impl Record {
         HEADER_LEN as u64 + u64::from(self.len)
     }
 
-    /// The bytes of the header.
-    pub fn encode(&self) -> [u8; HEADER_LEN] {
+    /// The bytes of the header, in a segment with this salt.
+    pub fn encode(&self, salt: Salt) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];
         out[..4].copy_from_slice(MAGIC);
-        out[8..10].copy_from_slice(&[self.what as u8, self.kind.map_or(0, |k| k as u8)]);
-        out[12..16].copy_from_slice(&self.len.to_le_bytes());
-        out[16..20].copy_from_slice(&self.group.to_le_bytes());
-        out[20..28].copy_from_slice(&self.epoch.0.to_le_bytes());
-        out[28..44].copy_from_slice(self.domain.as_bytes());
-        out[44..76].copy_from_slice(self.id.as_bytes());
-        out[76..].copy_from_slice(self.sum.as_bytes());
+        out[8..16].copy_from_slice(&salt.0);
+        out[16..18].copy_from_slice(&[self.what as u8, self.kind.map_or(0, |k| k as u8)]);
+        out[20..24].copy_from_slice(&self.len.to_le_bytes());
+        out[24..28].copy_from_slice(&self.group.to_le_bytes());
+        out[28..36].copy_from_slice(&self.epoch.0.to_le_bytes());
+        out[36..52].copy_from_slice(self.domain.as_bytes());
+        out[52..84].copy_from_slice(self.id.as_bytes());
+        out[84..].copy_from_slice(self.sum.as_bytes());
         let check = check_of(&out[CHECKED_FROM..]);
         out[4..CHECKED_FROM].copy_from_slice(&check);
         out
     }
 
-    /// Appends the header.
-    pub fn put(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.encode());
-    }
-
-    /// Reads a header; `None` if these bytes are not one.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads a header and the salt that it bears; `None` if these bytes are not one. Whether it is the salt of the segment
+    /// is the caller's question.
+    pub fn parse(bytes: &[u8]) -> Option<(Salt, Self)> {
         let header = bytes.get(..HEADER_LEN)?;
         if !header.starts_with(MAGIC) || header[4..CHECKED_FROM] != check_of(&header[CHECKED_FROM..]) {
             return None;
         }
         let u32_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"));
-        let what = match header[8] {
+        let what = match header[16] {
             1 => What::Block,
             2 => What::Touch,
             3 => What::Delete,
@@ -132,21 +151,22 @@ impl Record {
             5 => What::End,
             _ => return None,
         };
-        let kind = Kind::from_byte(header[9]);
-        let fits = if what == What::Block { kind.is_some() } else { header[9] == 0 && u32_at(12) == 0 };
-        if !fits || header[10..12] != [0; 2] || u32_at(12) as usize > MAX_FRAME {
+        let kind = Kind::from_byte(header[17]);
+        let fits = if what == What::Block { kind.is_some() } else { header[17] == 0 && u32_at(20) == 0 };
+        if !fits || header[18..20] != [0; 2] || u32_at(20) as usize > MAX_FRAME {
             return None;
         }
-        Some(Self {
+        let record = Self {
             what,
             kind,
-            len: u32_at(12),
-            group: u32_at(16),
-            epoch: Epoch(u64::from_le_bytes(header[20..28].try_into().expect("8 bytes"))),
-            domain: DomainId(header[28..44].try_into().expect("16 bytes")),
-            id: BlockId(header[44..76].try_into().expect("32 bytes")),
-            sum: Sum(header[76..].try_into().expect("32 bytes")),
-        })
+            len: u32_at(20),
+            group: u32_at(24),
+            epoch: Epoch(u64::from_le_bytes(header[28..36].try_into().expect("8 bytes"))),
+            domain: DomainId(header[36..52].try_into().expect("16 bytes")),
+            id: BlockId(header[52..84].try_into().expect("32 bytes")),
+            sum: Sum(header[84..].try_into().expect("32 bytes")),
+        };
+        Some((Salt(header[8..16].try_into().expect("8 bytes")), record))
     }
 
     /// Whether these bytes may be the beginning of a record: what a search looks for.
@@ -162,6 +182,8 @@ fn check_of(checked: &[u8]) -> [u8; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SALT: Salt = Salt([0x5a; 8]);
 
     fn block() -> Record {
         Record {
@@ -181,6 +203,7 @@ mod tests {
         let mut golden = Vec::new();
         golden.extend_from_slice(b"CASR");
         golden.extend_from_slice(&[0; 4]); // check
+        golden.extend_from_slice(&[0x5a; 8]); // salt
         golden.extend_from_slice(&[1, 2]); // block, page
         golden.extend_from_slice(&[0; 2]);
         golden.extend_from_slice(&[0x34, 0x12, 0, 0]); // len
@@ -191,8 +214,15 @@ mod tests {
         golden.extend_from_slice(&[0x50; 32]);
         let check = kdf::hash(&golden[8..]);
         golden[4..8].copy_from_slice(&check[..4]);
-        assert_eq!(golden[4..8], [29, 132, 43, 96]);
-        assert_eq!(block().encode()[..], golden[..]);
+        assert_eq!(golden[4..8], [48, 21, 28, 127]);
+        assert_eq!(block().encode(SALT)[..], golden[..]);
+    }
+
+    #[test]
+    fn the_salt_of_a_segment_is_pinned_and_each_has_its_own() {
+        assert_eq!(Salt::of(&[7; 32], 1).0, [179, 122, 115, 129, 65, 119, 147, 180]);
+        assert_ne!(Salt::of(&[7; 32], 1), Salt::of(&[7; 32], 2));
+        assert_ne!(Salt::of(&[7; 32], 1), Salt::of(&[8; 32], 1));
     }
 
     #[test]
@@ -204,13 +234,13 @@ mod tests {
         let touch = Record::note(What::Touch, BlockId([8; 32]), Epoch(6));
         let end = Record::note(What::End, BlockId::ZERO, Epoch::ZERO);
         for record in [block(), delete, Record::floor(0xabc, Epoch(4)), touch, end] {
-            assert_eq!(Record::parse(&record.encode()), Some(record));
+            assert_eq!(Record::parse(&record.encode(SALT)), Some((SALT, record)));
         }
     }
 
     #[test]
     fn a_record_that_is_cut_or_changed_is_none() {
-        let bytes = block().encode();
+        let bytes = block().encode(SALT);
         for len in 0..HEADER_LEN {
             assert_eq!(Record::parse(&bytes[..len]), None);
         }
@@ -224,6 +254,6 @@ mod tests {
     #[test]
     fn a_length_above_every_block_is_refused() {
         let record = Record { len: MAX_FRAME as u32 + 1, ..block() };
-        assert_eq!(Record::parse(&record.encode()), None);
+        assert_eq!(Record::parse(&record.encode(SALT)), None);
     }
 }

@@ -3,7 +3,8 @@
 //! Promise: every stored block is read within one round, and those already known to be damaged are named in it.
 
 use crate::index::Region;
-use crate::segment::{self, Found, Scan};
+use crate::scan::{Found, Scan};
+use crate::segment::{Beginning, SEGMENT_HEADER};
 use crate::store::Store;
 use cas_core::id::BlockId;
 use cas_net::{Node, Result, Scrubbed, ServiceError};
@@ -52,18 +53,18 @@ pub fn regions(store: &Store) -> Result<Vec<Region>> {
     };
     let mut regions: BTreeSet<Region> = known.into_iter().collect();
     for number in numbers.iter().copied() {
-        let path = files.path(number);
-        let file = match files.file(number) {
+        let (file, beginning, salt) = match files.begin(number) {
             // Compacted meanwhile.
-            Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            opened => opened.map_err(|e| ServiceError::io(format!("open {}", path.display()), e))?,
+            Err(ServiceError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
+            begun => begun?,
         };
-        let newest = numbers.last() == Some(&number);
-        let failed = |e| ServiceError::io(format!("read {}", path.display()), e);
-        if segment::begin(&*file, &path, Some(number))? != segment::Beginning::Good {
-            regions.insert(Region { segment: number, from: 0, to: segment::SEGMENT_HEADER });
+        let is_good = matches!(beginning, Beginning::Good(_));
+        if !is_good {
+            regions.insert(Region { segment: number, from: 0, to: SEGMENT_HEADER });
         }
-        let mut scan = Scan::new(&*file, newest, 0).map_err(failed)?;
+        let newest = is_good && numbers.last() == Some(&number);
+        let failed = |e| ServiceError::io(format!("read {}", files.path(number).display()), e);
+        let mut scan = Scan::new(&*file, salt, newest, 0).map_err(failed)?;
         while let Some(found) = scan.step().map_err(failed)? {
             if let Found::Damage { from, to } = found {
                 regions.insert(Region { segment: number, from, to });

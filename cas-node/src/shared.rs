@@ -1,17 +1,23 @@
 //! What readers, callers and the writer share.
 
 use crate::files::Files;
+use crate::reserve::Reserve;
 use crate::state::State;
 use cas_net::{Result, ServiceError};
-use std::sync::{Condvar, Mutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Bytes of bodies that may wait for the writer.
 const MAX_WAITING: usize = 32 << 20;
+
+/// After a panic: bytes are verified when they are read, so reading goes on; whatever is decided may be wrong.
+const HALF_CHANGED: &str = "a thread failed while it changed what is known of the segments";
 
 /// What readers, callers and the writer share.
 pub struct Shared {
     /// The segments.
     pub files: Files,
+    /// Room that is kept for a full disk.
+    pub reserve: Reserve,
     /// Bytes on their way to the writer.
     pub waiting: Waiting,
     state: RwLock<State>,
@@ -20,24 +26,33 @@ pub struct Shared {
 
 impl Shared {
     /// Of a store that was just opened.
-    pub fn new(files: Files, state: State) -> Self {
-        Self { files, waiting: Waiting::default(), state: RwLock::new(state), poison: OnceLock::new() }
+    pub fn new(files: Files, reserve: Reserve, state: State) -> Self {
+        Self { files, reserve, waiting: Waiting::default(), state: RwLock::new(state), poison: OnceLock::new() }
     }
 
     /// The state, for reading. Never held across a write or a sync.
     pub fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().expect("no thread panics with this lock")
+        self.state.read().unwrap_or_else(|poisoned| {
+            self.stop(HALF_CHANGED.into());
+            poisoned.into_inner()
+        })
     }
 
     /// The state, for changing.
     pub fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().expect("no thread panics with this lock")
+        self.state.write().unwrap_or_else(|poisoned| {
+            self.stop(HALF_CHANGED.into());
+            poisoned.into_inner()
+        })
     }
 
     /// Stops all writing for good: what the disk holds is known again only after a restart.
     pub fn stop(&self, why: String) -> ServiceError {
-        tracing::error!("{why}");
-        ServiceError::Stopped(self.poison.get_or_init(|| why).clone())
+        let said = self.poison.get_or_init(|| {
+            tracing::error!("{why}");
+            why
+        });
+        ServiceError::Stopped(said.clone())
     }
 
     /// An error once writing was stopped.
@@ -62,26 +77,26 @@ struct Bytes {
 impl Waiting {
     /// Waits until there is room for `bytes` more; more than all room goes alone.
     pub fn take(&self, bytes: usize) {
-        let state = self.bytes.lock().expect("no thread panics with this lock");
+        let state = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |b: &mut Bytes| !b.closed && b.waiting > 0 && b.waiting + bytes > MAX_WAITING;
-        let mut state = self.fewer.wait_while(state, full).expect("no thread panics with this lock");
+        let mut state = self.fewer.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
         state.waiting += bytes;
     }
 
     /// Gives room back.
     pub fn release(&self, bytes: usize) {
-        self.bytes.lock().expect("no thread panics with this lock").waiting -= bytes;
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).waiting -= bytes;
         self.fewer.notify_all();
     }
 
     /// Bytes that wait.
     pub fn bytes(&self) -> usize {
-        self.bytes.lock().expect("no thread panics with this lock").waiting
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).waiting
     }
 
     /// Lets everybody through: there is no writer any more.
     pub fn close(&self) {
-        self.bytes.lock().expect("no thread panics with this lock").closed = true;
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.fewer.notify_all();
     }
 }

@@ -1,25 +1,25 @@
-//! The node's store: checks what comes in, finds what is asked for, leaves deciding and writing to the writer.
+//! A node's directory, open: opens it, locks it, starts the writer, and says what else can be asked than a [`cas_net::Node`] answers.
+//!
+//! Promise: one process writes to it, or some read. An open for reading writes nothing, and reads what one for writing reads: the
+//! saved index, and of the segments what came after it.
 
 use crate::disk::Disk;
 use crate::files::Files;
-use crate::group::Looked;
-use crate::index::{Place, Places, Position, Region};
+use crate::index::{Places, Position, Region};
+use crate::listing;
 use crate::options::{MAX_SEGMENT_BYTES, Options};
-use crate::record::{HEADER_LEN, Record};
+use crate::order::{Answer, Order};
 use crate::replay::{self, Replayed};
+use crate::reserve::Reserve;
 use crate::scrub;
-use crate::segment::{MAX_SEGMENT, SEGMENT_HEADER};
+use crate::segment::SEGMENT_HEADER;
+use crate::serve::MAX_PUT_BYTES;
 use crate::shared::Shared;
 use crate::state::State;
-use crate::verify::verify;
-use crate::writer::{self, Answer, Limits, Order, Writer};
-use cas_core::id::{BlockId, DomainId, Epoch, PublicKey, Sum};
-use cas_core::limits::MAX_FRAME;
+use crate::writer::{self, Limits, Writer};
+use cas_core::id::{BlockId, Epoch, PublicKey};
 use cas_core::signing::SigningKey;
-use cas_net::{
-    Delete, Deleted, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Receipt, Received, Result, Scrubbed,
-    ServiceError, StoredBlock,
-};
+use cas_net::{Grant, PendingReceipt, Receipt, Result, ServiceError, StoredBlock};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::path::Path;
@@ -27,28 +27,16 @@ use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// Bytes of one put, with [`HEADER_LEN`] for each block.
-pub const MAX_PUT_BYTES: usize = 128 << 20;
-/// Ids in one offer.
-const MAX_OFFER: usize = 1 << 20;
-/// Deletes written together.
-const DELETE_STEP: usize = 65_536;
-/// How often a read looks again because compaction moved the block meanwhile.
-const READ_ATTEMPTS: usize = 8;
-
-const _: () = assert!(MAX_FRAME + HEADER_LEN <= MAX_PUT_BYTES);
-const _: () = assert!(MAX_OFFER * HEADER_LEN <= MAX_PUT_BYTES);
-const _: () = assert!(MAX_SEGMENT_BYTES + 4 * (MAX_PUT_BYTES as u64) < MAX_SEGMENT);
-
 /// A local store of blocks. Dropping it loses nothing, but only [`Node::close`] ends it cleanly.
 pub struct Store {
-    key: Arc<SigningKey>,
-    index: PublicKey,
-    soft_free: u64,
+    pub(crate) key: Arc<SigningKey>,
+    pub(crate) index: PublicKey,
+    pub(crate) soft_free: u64,
     pub(crate) shared: Arc<Shared>,
     /// One compaction at a time.
     pub(crate) compacting: Mutex<()>,
-    trusted: Mutex<Option<Grant>>,
+    /// The grant that was verified last.
+    pub(crate) trusted: Mutex<Option<Grant>>,
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     _lock: Option<File>,
@@ -61,18 +49,18 @@ impl Store {
     /// the name of another, `Io`. Damage inside of segments is no error: see [`Self::regions`].
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
         let (disk, read_only) = (options.disk.clone(), options.read_only);
-        let segments = dir.join("segments");
         if !read_only {
-            disk.create_dir(&segments).map_err(|e| ServiceError::io(format!("create {}", segments.display()), e))?;
+            make_folders(dir, &*disk)?;
         }
         let lock = lock(dir, read_only)?;
-        let files = Files::new(disk.clone(), segments);
+        let files = Files::new(disk.clone(), dir.join("segments"), options.seed);
+        let reserve = Reserve::new(disk.clone(), dir, options.reserve);
         let (state, replayed) = read_state(dir, &files, disk, read_only)?;
         let mut store = Self {
             key: Arc::new(SigningKey::from_seed(&options.seed)),
             index: options.index,
             soft_free: options.soft_free,
-            shared: Arc::new(Shared::new(files, state)),
+            shared: Arc::new(Shared::new(files, reserve, state)),
             compacting: Mutex::default(),
             trusted: Mutex::new(None),
             orders: None,
@@ -80,6 +68,7 @@ impl Store {
             _lock: lock,
         };
         if !read_only {
+            store.shared.reserve.settle(store.stored());
             store.start_writer(replayed, &options)?;
         }
         Ok(store)
@@ -87,17 +76,17 @@ impl Store {
 
     fn start_writer(&mut self, replayed: Replayed, options: &Options) -> Result<()> {
         let shared = self.shared.clone();
-        let (position, file) = match replayed.position {
-            Some(position) => {
+        let (position, file, salt) = match replayed.position {
+            Some((position, salt)) => {
                 let path = shared.files.path(position.segment);
                 let file = shared.files.disk().open(&path);
-                (position, file.map_err(|e| ServiceError::io(format!("open {}", path.display()), e))?)
+                (position, file.map_err(|e| ServiceError::io(format!("open {}", path.display()), e))?, salt)
             }
             None => {
                 let number = replayed.highest.map_or(0, |highest| highest + 1);
-                let file = writer::create(&shared, number)?;
+                let (file, salt) = writer::create(&shared, number)?;
                 shared.write().places.usage.entry(number).or_default().total = SEGMENT_HEADER;
-                (Position { segment: number, offset: SEGMENT_HEADER, group: 0, ended: false }, file)
+                (Position { segment: number, offset: SEGMENT_HEADER, group: 0, ended: false }, file, salt)
             }
         };
         let limits = Limits {
@@ -107,7 +96,7 @@ impl Store {
         };
         let (key, unsaved, checkpoint_at) = (self.key.clone(), replayed.records, limits.fresh);
         let Replayed { saved, dead, .. } = replayed;
-        let writer = Writer { shared, key, limits, file, position, saved, dead, unsaved, checkpoint_at };
+        let writer = Writer { shared, key, limits, file, salt, position, saved, dead, unsaved, checkpoint_at };
         let (orders, received) = channel();
         let spawned = std::thread::Builder::new().name("node-writer".into()).spawn(move || writer.run(&received));
         self.thread = Some(spawned.map_err(|e| ServiceError::io("start the writer", e))?);
@@ -115,9 +104,23 @@ impl Store {
         Ok(())
     }
 
+    /// Releases the room that is kept for a full disk, to whoever writes next: for an index beside it that finds none. It is
+    /// taken back when the store goes. Answers the bytes; none if it was released before, or the store is read-only.
+    pub fn release_reserve(&self) -> u64 {
+        if self.orders.is_some() { self.shared.reserve.release() } else { 0 }
+    }
+
     /// Makes deletes of a partition at or below `epoch` void, durably: what is listed afterwards counts. DESIGN §7.1.
     pub fn set_floor(&self, partition: u16, epoch: Epoch) -> Result<()> {
         self.ask(|answer| Order::Floor { partition, epoch, answer })
+    }
+
+    /// At most `limit` blocks of a partition in order of id, behind `after`; none only at its end.
+    ///
+    /// A page is one moment's truth; all pages together hold every block that was there from the first to the last, none twice. Set a
+    /// floor before the first page, and what is listed cannot be deleted by older orders.
+    pub fn list_partition(&self, partition: u16, after: Option<BlockId>, limit: usize) -> Result<Vec<StoredBlock>> {
+        listing::list_partition(self, partition, after, limit)
     }
 
     /// The floor of a partition.
@@ -138,6 +141,16 @@ impl Store {
         answered.recv().unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Whether it was opened for reading only.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.orders.is_none()
+    }
+
+    /// Bytes of all segments.
+    fn stored(&self) -> u64 {
+        self.shared.read().places.usage.values().map(|usage| usage.total).sum()
+    }
+
     fn order(&self, order: Order) -> Result<()> {
         let orders = self.orders.as_ref().ok_or_else(|| ServiceError::Denied("the store is open read-only".into()))?;
         self.shared.check()?;
@@ -146,223 +159,13 @@ impl Store {
     }
 
     /// Asks the writer for a receipt.
-    fn order_receipt(&self, order: impl FnOnce(Answer<Receipt>) -> Order) -> Result<PendingReceipt> {
+    pub(crate) fn order_receipt(&self, order: impl FnOnce(Answer<Receipt>) -> Order) -> Result<PendingReceipt> {
         let (answer, pending) = PendingReceipt::new();
         self.order(order(answer))?;
         let orders = self.orders.clone();
         Ok(pending.hurried_by(move || {
             let _ = orders.as_ref().map(|orders| orders.send(Order::Hurry));
         }))
-    }
-
-    fn check_grant(&self, grant: &Grant) -> Result<()> {
-        let mut trusted = self.trusted.lock().expect("no thread panics with this lock");
-        if trusted.as_ref() != Some(grant) {
-            if !grant.is_from(&self.index) {
-                return Err(ServiceError::Denied("the grant is not signed by this node's index".into()));
-            }
-            *trusted = Some(*grant);
-        }
-        Ok(())
-    }
-
-    fn check_space(&self) -> Result<()> {
-        let folder = self.shared.files.folder();
-        let Ok(free) = self.shared.files.disk().free_bytes(folder) else { return Ok(()) };
-        let free = free.saturating_sub(self.shared.waiting.bytes() as u64);
-        if free >= self.soft_free {
-            return Ok(());
-        }
-        let detail = format!("{free} bytes are free, {} are kept for deleting and compacting", self.soft_free);
-        Err(ServiceError::Full { what: format!("the disk of {}", folder.display()), detail })
-    }
-
-    fn places(&self, ids: impl Iterator<Item = BlockId>) -> Result<Vec<Option<Place>>> {
-        let state = self.shared.read();
-        ids.map(|id| state.places.get(&id)).collect()
-    }
-
-    /// What a receipt can say of a block that lies here; nothing if its bytes are known to be wrong.
-    fn look(&self, id: &BlockId, place: &Place) -> Looked {
-        let is_damaged = self.shared.read().is_damaged(id, place.at);
-        let received = if is_damaged { None } else { self.shared.files.received(id, place).ok() };
-        Looked { at: place.at, good: received }
-    }
-
-    /// The same under a grant to replace: bytes are kept only if they verify and are the same as the new ones. The index gives
-    /// such a grant when a block was found bad, be it that its bytes rotted or that they are well kept rubbish.
-    fn look_to_replace(&self, block: &PutBlock, place: &Place) -> Looked {
-        let good = self.shared.files.read(&block.id, place).ok().filter(|(record, _)| record.sum == block.sum);
-        let received = |(record, _): (Record, Vec<u8>)| Received {
-            id: block.id,
-            kind: place.kind,
-            sum: record.sum,
-            len: record.len,
-        };
-        Looked { at: place.at, good: good.map(received) }
-    }
-
-    fn not_here(&self, id: &BlockId) -> ServiceError {
-        match self.shared.read().damaged.get(id) {
-            Some(damaged) => ServiceError::Damaged { what: format!("block {id}"), detail: damaged.why.clone() },
-            None => ServiceError::NotFound { what: "block", name: id.to_string() },
-        }
-    }
-
-    fn list_with_headers(&self, listed: Vec<(BlockId, Place)>) -> Vec<StoredBlock> {
-        let mut order: Vec<usize> = (0..listed.len()).collect();
-        order.sort_unstable_by_key(|i| listed[*i].1.at);
-        // A record that cannot be read any more is listed with an empty sum: whoever compares sees that it is damaged.
-        let unread = |(id, place): &(BlockId, Place)| StoredBlock {
-            id: *id,
-            domain: DomainId::ZERO,
-            kind: place.kind,
-            sum: Sum::ZERO,
-            len: place.len,
-            put_epoch: place.put_epoch,
-        };
-        let mut stored: Vec<StoredBlock> = listed.iter().map(unread).collect();
-        for i in order {
-            let (id, mut place) = listed[i];
-            let mut header = self.shared.files.header(&id, &place);
-            if header.is_err()
-                && let Ok(Some(now)) = self.shared.read().places.get(&id)
-                && now.at != place.at
-            {
-                place = now;
-                header = self.shared.files.header(&id, &place);
-            }
-            if let Ok(header) = header {
-                (stored[i].domain, stored[i].sum) = (header.domain, header.sum);
-            }
-        }
-        stored
-    }
-}
-
-impl Node for Store {
-    fn id(&self) -> NodeId {
-        NodeId(self.key.public())
-    }
-
-    fn offer(&self, grant: &Grant, ids: &[BlockId]) -> Result<(Vec<bool>, PendingReceipt)> {
-        self.check_grant(grant)?;
-        if ids.len() > MAX_OFFER {
-            return Err(ServiceError::Denied(format!("{} blocks are offered, {MAX_OFFER} may be at once", ids.len())));
-        }
-        let places = self.places(ids.iter().copied())?;
-        // What shall be replaced is wanted: only with the new bytes at hand can be told whether it must be.
-        let here = ids.iter().zip(&places).enumerate().filter(|_| !grant.replace);
-        let looked = here.filter_map(|(i, (id, place))| Some((i, *id, self.look(id, place.as_ref()?))));
-        let held: Vec<(usize, BlockId, Looked)> = looked.filter(|(_, _, looked)| looked.good.is_some()).collect();
-        let mut wanted = vec![true; ids.len()];
-        if held.is_empty() {
-            let (answer, pending) = PendingReceipt::new();
-            let _ = answer.send(Ok(Receipt::sign(&self.key, grant.epoch, Vec::new())));
-            return Ok((wanted, pending));
-        }
-        let (here, told) = sync_channel(1);
-        let asked = held.iter().map(|(_, id, looked)| (*id, *looked)).collect();
-        let pending = self.order_receipt(|answer| Order::Offer { epoch: grant.epoch, held: asked, here, answer })?;
-        // A refusal comes with the receipt: until then everything is wanted.
-        let told = told.recv().unwrap_or_default();
-        held.iter().zip(told).for_each(|((i, ..), is_here)| wanted[*i] = !is_here);
-        Ok((wanted, pending))
-    }
-
-    fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt> {
-        self.check_grant(grant)?;
-        let bytes: usize = blocks.iter().map(|block| block.bytes.len() + HEADER_LEN).sum();
-        if bytes > MAX_PUT_BYTES {
-            return Err(ServiceError::Denied(format!("{bytes} bytes are put, {MAX_PUT_BYTES} may be at once")));
-        }
-        blocks.iter().try_for_each(verify)?;
-        let places = self.places(blocks.iter().map(|block| block.id))?;
-        let look = |(block, place): (PutBlock, Option<Place>)| {
-            let looked = place.map(|place| match grant.replace {
-                true => self.look_to_replace(&block, &place),
-                false => self.look(&block.id, &place),
-            });
-            (block, looked)
-        };
-        let blocks: Vec<_> = blocks.into_iter().zip(places).map(look).collect();
-        // Objects are small, and forgetting, which writes one, must work on a full disk.
-        let is_new = |looked: &Option<Looked>| looked.is_none_or(|looked| looked.good.is_none());
-        if blocks.iter().any(|(block, looked)| block.kind.is_sealed() && is_new(looked)) {
-            self.check_space()?;
-        }
-        self.order_receipt(|answer| Order::Put { epoch: grant.epoch, blocks, answer })
-    }
-
-    fn get(&self, id: &BlockId) -> Result<Vec<u8>> {
-        let mut place = self.shared.read().places.get(id)?.ok_or_else(|| self.not_here(id))?;
-        for _ in 0..READ_ATTEMPTS {
-            let error = match self.shared.files.read(id, &place) {
-                Ok((_, bytes)) => return Ok(bytes),
-                Err(e) => e,
-            };
-            // Moved by compaction between looking and reading?
-            let now = self.shared.read().places.get(id)?.ok_or_else(|| self.not_here(id))?;
-            if now.at == place.at {
-                if let ServiceError::Damaged { detail, .. } = &error {
-                    self.shared.write().mark_damaged(*id, place.at, detail.clone());
-                }
-                return Err(error);
-            }
-            place = now;
-        }
-        Err(ServiceError::Busy(format!("block {id} is being moved")))
-    }
-
-    fn locality(&self, ids: &[BlockId]) -> Result<Vec<Option<u64>>> {
-        let number = |place: Place| u64::from(place.at.segment) << 32 | u64::from(place.at.offset);
-        Ok(self.places(ids.iter().copied())?.into_iter().map(|place| place.map(number)).collect())
-    }
-
-    fn delete(&self, deletes: &[Delete]) -> Result<Vec<Deleted>> {
-        let mut answers = Vec::with_capacity(deletes.len());
-        for step in deletes.chunks(DELETE_STEP) {
-            answers.extend(self.ask(|answer| Order::Delete { deletes: step.to_vec(), answer })?);
-        }
-        let mut state = self.shared.write();
-        if !state.damaged.is_empty() {
-            for delete in deletes {
-                if state.places.get(&delete.id)?.is_none() {
-                    state.damaged.remove(&delete.id);
-                }
-            }
-        }
-        Ok(answers)
-    }
-
-    fn list(&self, after: Option<BlockId>, limit: usize) -> Result<Vec<StoredBlock>> {
-        let listed = self.shared.read().places.list(after, limit)?;
-        Ok(self.list_with_headers(listed))
-    }
-
-    fn scrub(&self, after: Option<BlockId>, byte_limit: u64) -> Result<Scrubbed> {
-        scrub::scrub(self, after, byte_limit)
-    }
-
-    fn compact(&self, dead_share: f64) -> Result<u64> {
-        crate::compact::compact(self, dead_share)
-    }
-
-    fn stats(&self) -> Result<NodeStats> {
-        let state = self.shared.read();
-        let live: u64 = state.places.usage.values().map(|u| u.live).sum();
-        let total: u64 = state.places.usage.values().map(|u| u.total).sum();
-        Ok(NodeStats {
-            blocks: state.places.blocks,
-            live_bytes: live,
-            dead_bytes: total.saturating_sub(live),
-            segment_bytes: total,
-            segments: state.places.usage.len() as u64,
-        })
-    }
-
-    fn close(&self) -> Result<()> {
-        if self.orders.is_none() { Ok(()) } else { self.ask(|answer| Order::Close { answer }) }
     }
 }
 
@@ -371,6 +174,7 @@ impl Drop for Store {
         self.orders = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
+            self.shared.reserve.restore(self.stored());
         }
     }
 }
@@ -389,6 +193,18 @@ fn read_state(dir: &Path, files: &Files, disk: Arc<dyn Disk>, read_only: bool) -
         }
         replayed => replayed.map(|replayed| (state, replayed)),
     }
+}
+
+/// Makes the directory and that of the segments, durably: what is synced in them is not to go with their names.
+fn make_folders(dir: &Path, disk: &dyn Disk) -> Result<()> {
+    let segments = dir.join("segments");
+    if disk.list(&segments).is_ok() {
+        return Ok(());
+    }
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+    let made = disk.create_dir(&segments).and_then(|()| disk.sync_dir(dir));
+    let synced = made.and_then(|()| above.map_or(Ok(()), |above| disk.sync_dir(above)));
+    synced.map_err(|e| ServiceError::io(format!("create {}", segments.display()), e))
 }
 
 /// Locks the directory: for one that writes, or for many that read.

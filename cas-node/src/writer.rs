@@ -2,28 +2,33 @@
 //!
 //! What waits becomes one group: one write, one sync. A group is begun when [`Limits::group_bytes`] are there, when [`LINGER`]
 //! has passed since its first body came, or as soon as somebody waits for an answer. A failed sync stops the node
-//! for good: what the disk holds is known again only after a restart. A failed write is cut off again, and what was in it is
-//! refused.
+//! for good: what the disk holds is known again only after a restart. A failed write is cut off again, durably, and what was in it is
+//! refused. If there was no room for it, and it brings no new sealed blocks, the reserve is released and it is tried once more.
+//! A panic stops the node like a failed sync: nobody waits for a writer that is gone.
 
-use crate::disk::DiskFile;
-use crate::group::{Copied, Group, Looked};
+use crate::disk::{self, DiskFile};
+use crate::group::Group;
 use crate::index::Position;
-use crate::record::{At, HEADER_LEN, Record};
+use crate::order::{Decided, Order, Start, refusals};
+use crate::record::{At, Salt};
 use crate::segment::{self, SEGMENT_HEADER};
 use crate::shared::Shared;
-use cas_core::id::{BlockId, Epoch};
+use cas_core::id::BlockId;
 use cas_core::signing::SigningKey;
-use cas_net::{Delete, Deleted, PutBlock, Receipt, Received, Result, ServiceError};
-use std::io::{self, ErrorKind};
+use cas_net::{Result, ServiceError};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// How long a body waits for others, at most.
 const LINGER: Duration = Duration::from_millis(5);
 /// Records that a start may have to read again rather than pay for a checkpoint at close.
 const REPLAY_RECORDS: u64 = 4096;
+
+/// Dead records named in one group, at most.
+const BURY: usize = 65_536;
 
 /// Bounds of a group, of a segment and of memory.
 #[derive(Debug, Clone, Copy)]
@@ -36,62 +41,14 @@ pub struct Limits {
     pub fresh: usize,
 }
 
-/// Where an answer goes.
-pub type Answer<T> = SyncSender<Result<T>>;
-
-/// What the writer is asked.
-pub enum Order {
-    /// Keep blocks; each with what the caller found of it.
-    Put { epoch: Epoch, blocks: Vec<(PutBlock, Option<Looked>)>, answer: Answer<Receipt> },
-    /// Touch blocks, as far as they are here: `here` is told before the sync, `answer` after it.
-    Offer { epoch: Epoch, held: Vec<(BlockId, Looked)>, here: SyncSender<Vec<bool>>, answer: Answer<Receipt> },
-    /// Delete blocks.
-    Delete { deletes: Vec<Delete>, answer: Answer<Vec<Deleted>> },
-    /// Set a floor.
-    Floor { partition: u16, epoch: Epoch, answer: Answer<()> },
-    /// Append what compaction took out of a segment.
-    Move { copies: Vec<Copied>, notes: Vec<(Record, At)>, answer: Answer<()> },
-    /// Get ready for emptying these segments.
-    StartCompaction { emptying: Vec<u32>, answer: Answer<Start> },
-    /// Make the cache durable if that is worth it, and mark a clean end.
-    Close { answer: Answer<()> },
-    /// Somebody waits for an answer: do not linger.
-    Hurry,
-}
-
-/// Where compaction starts from.
-#[derive(Debug, Clone, Copy)]
-pub struct Start {
-    /// The segment that is being written: none of those to empty.
-    pub active: u32,
-    /// The first record that the cache on the disk does not know; nothing if there is no cache.
-    pub saved: Option<At>,
-}
-
-impl Order {
-    /// Bytes that will be written for it, about.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Self::Put { blocks, .. } => blocks.iter().map(|(block, _)| block.bytes.len()).sum(),
-            Self::Move { copies, .. } => copies.iter().map(|copied| copied.body.len()).sum(),
-            Self::Offer { held, .. } => held.len() * HEADER_LEN,
-            Self::Delete { deletes, .. } => deletes.len() * HEADER_LEN,
-            _ => 0,
-        }
-    }
-
-    /// Whether it can wait for others.
-    fn lingers(&self) -> bool {
-        matches!(self, Self::Put { .. })
-    }
-}
-
 /// The writer.
 pub struct Writer {
     pub shared: Arc<Shared>,
     pub key: Arc<SigningKey>,
     pub limits: Limits,
     pub file: Arc<dyn DiskFile>,
+    /// The salt of its segment.
+    pub salt: Salt,
     pub position: Position,
     /// The first record that the cache on the disk does not know; nothing if there is no cache.
     pub saved: Option<At>,
@@ -107,6 +64,10 @@ impl Writer {
     /// Serves until nobody can ask any more.
     pub fn run(mut self, orders: &Receiver<Order>) {
         let _guard = Closing(self.shared.clone());
+        // What a crash left half is named before anything else is written: see FORMAT §8.
+        if !self.dead.is_empty() {
+            self.commit(Vec::new());
+        }
         let mut next = orders.recv().ok();
         while let Some(order) = next.take() {
             match order {
@@ -149,16 +110,16 @@ impl Writer {
 
     /// Durable first, findable second, acknowledged third.
     fn commit(&mut self, orders: Vec<Order>) {
-        if let Err(e) = self.shared.check().and_then(|()| self.make_room()) {
+        let may_spend = !orders.iter().any(Order::grows);
+        if let Err(e) = self.shared.check().and_then(|()| self.spending(may_spend, Self::make_room)) {
             let mut refuse = refusals(e);
             orders.into_iter().for_each(|order| order.refuse(refuse()));
             return;
         }
         let shared = self.shared.clone();
-        let mut group = Group::new(&shared, self.position.at(), self.position.group);
-        group.bury(&self.dead);
+        let mut group = self.begin_group(&shared);
         let decided: Vec<Decided> = orders.into_iter().map(|order| order.decide(&mut group)).collect();
-        match self.append(&mut group) {
+        match self.spending(may_spend, |writer| writer.append(&mut group)) {
             Ok(()) => decided.into_iter().for_each(|decided| decided.acknowledge(&self.key)),
             Err(e) => {
                 let mut refuse = refusals(e);
@@ -173,6 +134,21 @@ impl Writer {
         }
     }
 
+    /// A group at the end of the log; it begins with what earlier ones left to be said.
+    fn begin_group<'a>(&self, shared: &'a Shared) -> Group<'a> {
+        let mut group = Group::new(shared, self.position.at(), self.salt, self.position.group);
+        group.bury(&self.dead[..self.dead.len().min(BURY)]);
+        group
+    }
+
+    /// Tries again with the room of the reserve, if there was none.
+    fn spending<T>(&mut self, may_spend: bool, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        match work(self) {
+            Err(ServiceError::Full { .. }) if may_spend && self.shared.reserve.release() > 0 => work(self),
+            done => done,
+        }
+    }
+
     /// One write, one sync; then the records are findable.
     fn append(&mut self, group: &mut Group<'_>) -> Result<()> {
         if group.records().is_empty() {
@@ -181,7 +157,8 @@ impl Writer {
         self.write(&group.parts(), group.end())?;
         self.position.group += 1;
         self.position.ended = false;
-        self.dead = group.take_dead();
+        self.dead.drain(..self.dead.len().min(BURY));
+        self.dead.extend(group.take_dead());
         self.unsaved += group.records().len() as u64;
         let mut state = self.shared.write();
         state.places.usage.entry(self.position.segment).or_default().total = group.end();
@@ -197,7 +174,8 @@ impl Writer {
         let before = self.position.offset;
         let path = self.shared.files.path(self.position.segment);
         if let Err(e) = self.file.write_at(before, parts) {
-            if let Err(again) = self.file.set_len(before) {
+            // What was refused must not come back after a crash.
+            if let Err(again) = self.file.set_len(before).and_then(|()| self.file.sync_data()) {
                 let why = format!("writing {} failed ({e}) and cannot be undone ({again})", path.display());
                 return Err(self.shared.stop(why));
             }
@@ -220,19 +198,22 @@ impl Writer {
             return Ok(());
         }
         let number = self.position.segment + 1;
-        self.file = create(&self.shared, number)?;
+        (self.file, self.salt) = create(&self.shared, number)?;
         self.position = Position { segment: number, offset: SEGMENT_HEADER, group: 0, ended: false };
         self.shared.write().places.usage.entry(number).or_default().total = SEGMENT_HEADER;
         Ok(())
     }
 
     fn start_compaction(&mut self, emptying: &[u32]) -> Result<Start> {
+        self.shared.check()?;
         if emptying.contains(&self.position.segment) {
-            self.rotate()?;
+            self.spending(true, Self::rotate)?;
         }
-        // With a cache that knows the deletes, they need not be written again.
-        if self.unsaved > REPLAY_RECORDS {
-            self.checkpoint()?;
+        // With a cache that knows the deletes, they need not be written again; without, they are.
+        if self.unsaved > REPLAY_RECORDS
+            && let Err(e) = self.checkpoint()
+        {
+            tracing::warn!("the node's index was not saved: {e}");
         }
         Ok(Start { active: self.position.segment, saved: self.saved })
     }
@@ -255,10 +236,13 @@ impl Writer {
         self.shared.check()?;
         if !self.position.ended {
             let shared = self.shared.clone();
-            let mut group = Group::new(&shared, self.position.at(), self.position.group);
-            group.bury(&self.dead);
+            while self.dead.len() > BURY {
+                let mut group = self.begin_group(&shared);
+                self.spending(true, |writer| writer.append(&mut group))?;
+            }
+            let mut group = self.begin_group(&shared);
             group.end_mark();
-            self.append(&mut group)?;
+            self.spending(true, |writer| writer.append(&mut group))?;
             self.position.ended = true;
         }
         if self.unsaved > REPLAY_RECORDS { self.checkpoint() } else { Ok(()) }
@@ -270,107 +254,18 @@ struct Closing(Arc<Shared>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop("the node's writer failed".to_owned());
+        }
         self.0.waiting.close();
     }
 }
 
-/// An order whose records are in the group, and what will be answered.
-enum Decided {
-    Receipt(Result<(Epoch, Vec<Received>)>, Answer<Receipt>),
-    Deleted(Result<Vec<Deleted>>, Answer<Vec<Deleted>>),
-    Done(Result<()>, Answer<()>),
-    Nothing,
-}
-
-impl Order {
-    fn decide(self, group: &mut Group<'_>) -> Decided {
-        match self {
-            Self::Put { epoch, blocks, answer } => {
-                let put = blocks.into_iter().map(|(block, looked)| group.put(epoch, block, looked));
-                Decided::Receipt(put.collect::<Result<_>>().map(|blocks| (epoch, blocks)), answer)
-            }
-            Self::Offer { epoch, held, here, answer } => {
-                let offered = held.iter().map(|(id, looked)| group.offer(epoch, id, *looked));
-                let found = offered.collect::<Result<Vec<_>>>();
-                let _ = here.send(found.as_deref().unwrap_or_default().iter().map(Option::is_some).collect());
-                Decided::Receipt(found.map(|found| (epoch, found.into_iter().flatten().collect())), answer)
-            }
-            Self::Delete { deletes, answer } => {
-                Decided::Deleted(deletes.iter().map(|delete| group.delete(delete)).collect(), answer)
-            }
-            Self::Floor { partition, epoch, answer } => {
-                group.floor(partition, epoch);
-                Decided::Done(Ok(()), answer)
-            }
-            Self::Move { copies, notes, answer } => {
-                let copied = copies.into_iter().try_for_each(|copied| group.copy(copied));
-                let repeated = copied.and_then(|()| notes.iter().try_for_each(|(note, at)| group.repeat(note, *at)));
-                Decided::Done(repeated, answer)
-            }
-            Self::StartCompaction { .. } | Self::Close { .. } | Self::Hurry => Decided::Nothing,
-        }
-    }
-
-    fn refuse(self, e: ServiceError) {
-        match self {
-            Self::Put { answer, .. } | Self::Offer { answer, .. } => drop(answer.send(Err(e))),
-            Self::Delete { answer, .. } => drop(answer.send(Err(e))),
-            Self::Floor { answer, .. } | Self::Move { answer, .. } | Self::Close { answer } => {
-                drop(answer.send(Err(e)))
-            }
-            Self::StartCompaction { answer, .. } => drop(answer.send(Err(e))),
-            Self::Hurry => {}
-        }
-    }
-}
-
-impl Decided {
-    fn acknowledge(self, key: &SigningKey) {
-        match self {
-            Self::Receipt(decided, answer) => {
-                drop(answer.send(decided.map(|(epoch, blocks)| Receipt::sign(key, epoch, blocks))));
-            }
-            Self::Deleted(decided, answer) => drop(answer.send(decided)),
-            Self::Done(decided, answer) => drop(answer.send(decided)),
-            Self::Nothing => {}
-        }
-    }
-
-    fn refuse(self, e: ServiceError) {
-        match self {
-            Self::Receipt(_, answer) => drop(answer.send(Err(e))),
-            Self::Deleted(_, answer) => drop(answer.send(Err(e))),
-            Self::Done(_, answer) => drop(answer.send(Err(e))),
-            Self::Nothing => {}
-        }
-    }
-}
-
-/// One error for everybody in a group: the first gets it, the others a copy of what it says.
-fn refusals(error: ServiceError) -> impl FnMut() -> ServiceError {
-    let copy: Box<dyn Fn() -> ServiceError> = match &error {
-        ServiceError::Full { what, detail } => {
-            let (what, detail) = (what.clone(), detail.clone());
-            Box::new(move || ServiceError::Full { what: what.clone(), detail: detail.clone() })
-        }
-        ServiceError::Io { what, source } => {
-            let (what, kind, text) = (what.clone(), source.kind(), source.to_string());
-            Box::new(move || ServiceError::io(what.clone(), io::Error::new(kind, text.clone())))
-        }
-        other => {
-            let text = other.to_string();
-            Box::new(move || ServiceError::Stopped(text.clone()))
-        }
-    };
-    let mut first = Some(error);
-    move || first.take().unwrap_or_else(&copy)
-}
-
-/// Makes a new segment, durably.
-pub fn create(shared: &Shared, number: u32) -> Result<Arc<dyn DiskFile>> {
-    let (disk, path) = (shared.files.disk(), shared.files.path(number));
+/// Makes a new segment, durably. Answers also its salt.
+pub fn create(shared: &Shared, number: u32) -> Result<(Arc<dyn DiskFile>, Salt)> {
+    let (disk, path, salt) = (shared.files.disk(), shared.files.path(number), shared.files.salt(number));
     let created = disk.create(&path).and_then(|file| {
-        file.write_at(0, &[&segment::header(number)])?;
+        file.write_at(0, &[&segment::header(number, salt)])?;
         Ok(file)
     });
     let file = created.map_err(|e| {
@@ -379,15 +274,13 @@ pub fn create(shared: &Shared, number: u32) -> Result<Arc<dyn DiskFile>> {
     })?;
     let synced = file.sync_data().and_then(|()| disk.sync_dir(shared.files.folder()));
     synced.map_err(|e| shared.stop(format!("syncing {} failed: {e}", path.display())))?;
-    Ok(file)
+    Ok((file, salt))
 }
 
 fn write_failed(path: &Path, error: io::Error) -> ServiceError {
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            let detail = "nothing of what was being written was kept".to_owned();
-            ServiceError::Full { what: format!("the disk of {}", path.display()), detail }
-        }
-        _ => ServiceError::io(format!("write {}", path.display()), error),
+    if disk::is_full(&error) {
+        let detail = "nothing of what was being written was kept".to_owned();
+        return ServiceError::Full { what: format!("the disk of {}", path.display()), detail };
     }
+    ServiceError::io(format!("write {}", path.display()), error)
 }

@@ -3,7 +3,7 @@
 use super::forge;
 use super::index::{log_header, put_group};
 use super::input::put_blob;
-use super::node::segment_header;
+use super::node::{SALT, segment_header};
 use super::seeds::Seeds;
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, Sum};
 use cas_index::command::{Command, Cover, NewPage, ObjectCover, Packed, Register};
@@ -116,15 +116,13 @@ fn segments(out: &mut Seeds) {
         id: BlockId([3; 32]),
         sum: Sum::of(body),
     };
-    let mut header = Vec::new();
-    block.put(&mut header);
+    let header = block.encode(SALT);
     out.add("segment_record", "block", &header[..]);
     let mut file = segment_header();
     file.extend_from_slice(&header);
     file.extend_from_slice(body);
     for what in [What::Touch, What::Delete, What::Floor, What::End] {
-        let mut header = Vec::new();
-        Record::note(what, BlockId([3; 32]), Epoch(6)).put(&mut header);
+        let header = Record::note(what, BlockId([3; 32]), Epoch(6)).encode(SALT);
         out.add("segment_record", format!("{what:?}").to_lowercase(), &header[..]);
         file.extend_from_slice(&header);
     }

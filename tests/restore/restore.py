@@ -128,7 +128,7 @@ def many(data):
 class Segments:
     """Where the bodies of all blocks lie. A block may lie there more than once; a deleted one may still be there."""
 
-    HEADER, RECORD_HEADER = 32, 108
+    HEADER, RECORD_HEADER = 32, 116
 
     def __init__(self, folder):
         self.places, self.kinds, self.problems = {}, {}, []
@@ -139,12 +139,17 @@ class Segments:
         need(self.places, f"there are no segments with blocks in {folder}")
 
     def read(self, name, data):
-        if data[:5] != b"CASS\x01" or blake3(data[:16]).digest()[:16] != data[16 : self.HEADER]:
+        salt = data[16:24]
+        if data[:5] != b"CASS\x01" or blake3(data[:24]).digest()[:8] != data[24 : self.HEADER]:
             self.problems.append(f"{name}: its header is damaged")
+            salt = None  # That of the first record.
         at, lost_from = self.HEADER, None
         while at < len(data):
             header = data[at : at + self.RECORD_HEADER]
             good = header[:4] == b"CASR" and blake3(header[8:]).digest()[:4] == header[4:8]
+            if good and salt is None:
+                salt = header[8:16]
+            good = good and header[8:16] == salt
             if not good or len(header) < self.RECORD_HEADER:  # Damage, or a torn tail if no record follows.
                 lost_from = at if lost_from is None else lost_from
                 at = data.find(b"CASR", at + 1)
@@ -154,10 +159,10 @@ class Segments:
             if lost_from is not None:
                 self.problems.append(f"{name}: damaged from byte {lost_from} to {at}")
                 lost_from = None
-            what, kind, length = struct.unpack_from("<BB2xI", header, 8)
+            what, kind, length = struct.unpack_from("<BB2xI", header, 16)
             at += self.RECORD_HEADER
             if what == 1:
-                id, total = header[44:76], header[76:108]
+                id, total = header[52:84], header[84:116]
                 self.places.setdefault(id, []).append((data, at, length, total))
                 self.kinds.setdefault(kind, set()).add(id)
             at += length

@@ -29,6 +29,10 @@ pub enum Operation {
     Remove,
     /// Cutting or extending.
     SetLen,
+    /// Taking room.
+    Allocate,
+    /// Giving room back.
+    GiveBack,
 }
 
 impl Operation {
@@ -144,7 +148,7 @@ impl FaultyDisk {
 impl Fault {
     fn error(self) -> io::Error {
         match self {
-            Self::Error | Self::Short(_) => io::Error::other("made to fail"),
+            Self::Error | Self::Short(_) => rustix::io::Errno::IO.into(),
             Self::Full(_) => io::ErrorKind::StorageFull.into(),
         }
     }
@@ -231,6 +235,22 @@ impl DiskFile for FaultyFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.disk.check(Operation::SetLen)?;
         self.file.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        match self.disk.fault(Operation::Allocate, len as usize) {
+            None => self.file.allocate(len),
+            Some(fault) => Err(fault.error()),
+        }
+    }
+
+    fn give_back(&self, from: u64, to: u64) -> io::Result<()> {
+        self.disk.check(Operation::GiveBack)?;
+        self.file.give_back(from, to)
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        self.file.allocated()
     }
 
     fn drop_cached(&self, offset: u64) {

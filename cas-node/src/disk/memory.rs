@@ -212,6 +212,19 @@ impl DiskFile for MemoryFile {
         Ok(())
     }
 
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
+    fn give_back(&self, from: u64, to: u64) -> io::Result<()> {
+        self.with(|content| content.now[from as usize..to as usize].fill(0));
+        Ok(())
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        self.byte_len()
+    }
+
     fn drop_cached(&self, _: u64) {}
 }
 

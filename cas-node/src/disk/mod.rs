@@ -9,12 +9,13 @@ mod memory;
 pub use faulty::{Fault, FaultyDisk, Operation};
 pub use memory::MemoryDisk;
 
-use rustix::fs::{Advice, fadvise, statvfs};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statvfs};
+use rustix::io::Errno;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,9 +53,33 @@ pub trait DiskFile: Debug + Send + Sync {
     fn byte_len(&self) -> io::Result<u64>;
     /// Cuts or extends it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Takes room on the disk for `len` bytes and makes it that long. An error of kind `Unsupported` where that cannot be.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Gives the room of these bytes back, as far as the file system can; they read as zeros, or as before. An error of kind
+    /// `Unsupported` where that cannot be.
+    fn give_back(&self, from: u64, to: u64) -> io::Result<()>;
+    /// Bytes of the disk that it takes.
+    fn allocated(&self) -> io::Result<u64>;
     /// Asks that what was cached from `offset` on is read from the medium again.
     fn drop_cached(&self, offset: u64);
 }
+
+/// Whether an error says that the medium does not give bytes that once stood there. Others, like too many open files or missing
+/// rights, say nothing about them.
+pub fn is_damage(error: &io::Error) -> bool {
+    const OF_THE_MEDIUM: [Errno; 6] =
+        [Errno::IO, Errno::NODATA, Errno::BADMSG, Errno::ILSEQ, Errno::UCLEAN, Errno::REMOTEIO];
+    error.kind() == io::ErrorKind::UnexpectedEof
+        || Errno::from_io_error(error).is_some_and(|errno| OF_THE_MEDIUM.contains(&errno))
+}
+
+/// Whether an error says that there is no room on the disk.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What file systems give back at once: whole pages of this many bytes.
+pub const PAGE: u64 = 4096;
 
 /// Parts handed to the system in one write; the system's own limit.
 const MAX_PARTS: usize = 1024;
@@ -119,7 +144,7 @@ impl DiskFile for File {
                     IoSlice::advance_slices(&mut rest, written);
                     at += written as u64;
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
         }
@@ -138,6 +163,22 @@ impl DiskFile for File {
         File::set_len(self, len)
     }
 
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        Ok(fallocate(self, FallocateFlags::empty(), 0, len)?)
+    }
+
+    fn give_back(&self, from: u64, to: u64) -> io::Result<()> {
+        let (from, to) = (from.next_multiple_of(PAGE), to / PAGE * PAGE);
+        if from < to {
+            fallocate(self, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, from, to - from)?;
+        }
+        Ok(())
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.blocks() * 512)
+    }
+
     fn drop_cached(&self, offset: u64) {
         let to_the_end: Option<NonZeroU64> = None;
         let _ = fadvise(self, offset, to_the_end, Advice::DontNeed);
@@ -147,6 +188,35 @@ impl DiskFile for File {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_that_is_given_back_reads_as_zeros_and_only_whole_pages_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = LocalDisk.create(&dir.path().join("file")).unwrap();
+        file.write_at(0, &[&[7; 5 * PAGE as usize]]).unwrap();
+        file.sync_data().unwrap();
+        let before = file.allocated().unwrap();
+        match file.give_back(100, 4 * PAGE + 100) {
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => return,
+            done => done.unwrap(),
+        }
+        file.give_back(10, 20).unwrap();
+        let mut back = vec![1; 5 * PAGE as usize];
+        file.read_at(0, &mut back).unwrap();
+        let page = PAGE as usize;
+        assert!(back[..page].iter().chain(&back[4 * page..]).all(|b| *b == 7));
+        assert!(back[page..4 * page].iter().all(|b| *b == 0));
+        assert!(file.allocated().unwrap() < before);
+        assert_eq!(file.byte_len().unwrap(), 5 * PAGE);
+    }
+
+    #[test]
+    fn only_what_the_medium_says_is_damage() {
+        assert!(is_damage(&Errno::IO.into()) && is_damage(&io::ErrorKind::UnexpectedEof.into()));
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::ACCESS, Errno::NOMEM, Errno::NOENT] {
+            assert!(!is_damage(&errno.into()), "{errno}");
+        }
+    }
 
     #[test]
     fn many_parts_are_written_one_behind_the_other() {

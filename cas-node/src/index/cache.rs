@@ -1,18 +1,19 @@
 //! `index.redb`: places as of the last checkpoint. FORMAT §8.
 //!
-//! Promise: it never says what was not put into it. Whatever is wrong with it (an error or a panic of redb, a
-//! value that does not check) is caught in [`Cache::guarded`]: the file is removed, and the next opening makes it anew from the
-//! segments. A batch that is large beside the file is written into a new file, in order of ids, which costs a third of the
+//! Promise: it never says what was not put into it. Whatever is wrong with it (a panic of redb, a value that does not check)
+//! is caught in [`Cache::guarded`]: the file is removed, and the next opening makes it anew from the segments. A disk that is
+//! full, or a process with too many open files, is nothing wrong with it: it is opened again as it was. A batch that is large beside the file is written into a new file, in order of ids, which costs a third of the
 //! room and a tenth of the time of random inserts.
 
 use super::backend::{Backend, Overlay};
 use super::place::Place;
 use super::saved::Saved;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{self, Disk, DiskFile};
 use cas_core::id::BlockId;
 use cas_net::{Result, ServiceError};
 use redb::{Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, TableDefinition};
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub struct Cache {
     rows: u64,
     /// `false` once it cannot be trusted.
     usable: AtomicBool,
+    /// After an error of the system, until it is opened again: redb answers nothing from then on.
+    stumbled: AtomicBool,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
 }
@@ -53,8 +56,16 @@ pub struct Cache {
 impl Cache {
     /// Opens the cache in `dir`. Answers also what was saved; nothing if there is no usable file.
     pub fn open(dir: &Path, disk: Arc<dyn Disk>, read_only: bool) -> (Self, Option<Saved>) {
-        let mut cache =
-            Self { table: None, db: None, writable: false, rows: 0, usable: true.into(), disk, dir: dir.to_owned() };
+        let mut cache = Self {
+            table: None,
+            db: None,
+            writable: false,
+            rows: 0,
+            usable: true.into(),
+            stumbled: false.into(),
+            disk,
+            dir: dir.to_owned(),
+        };
         let files = cache.disk.list(dir).unwrap_or_default();
         if !read_only && files.contains(&dir.join(NEW_FILE)) {
             let _ = cache.disk.remove(&dir.join(NEW_FILE));
@@ -77,22 +88,38 @@ impl Cache {
 
     /// Closes the file and removes it.
     pub fn drop_file(&mut self, read_only: bool) {
-        (self.table, self.rows) = (None, 0);
-        if let Some(db) = self.db.take() {
-            let _ = self.guarded(|| {
-                drop(db);
-                Ok(())
-            });
-        }
+        self.rows = 0;
+        self.shut();
         if !read_only {
             let _ = self.disk.remove(&self.dir.join(FILE));
         }
-        self.usable = true.into();
+        (self.usable, self.stumbled) = (true.into(), false.into());
+    }
+
+    /// Opens the file again after an error of the system: what was committed is there.
+    pub fn recover(&mut self) -> Result<()> {
+        if !*self.stumbled.get_mut() || !*self.usable.get_mut() {
+            return Ok(());
+        }
+        self.shut();
+        self.open_file(false)?;
+        self.stumbled = false.into();
+        Ok(())
+    }
+
+    /// Closes the file. redb may write once more when it goes, and fail.
+    fn shut(&mut self) {
+        self.table = None;
+        let db = self.db.take();
+        let _ = caught(|| {
+            drop(db);
+            Ok(())
+        });
     }
 
     /// Where a block lies.
     pub fn get(&self, id: &BlockId) -> Result<Option<Place>> {
-        let Some(table) = &self.table else { return Ok(None) };
+        let Some(table) = self.table()? else { return Ok(None) };
         let found = self.guarded(|| Ok(table.get(*id.as_bytes())?.map(|value| value.value())))?;
         found.map(|value| Place::decode(id, &value).ok_or_else(|| self.broken("a row does not check"))).transpose()
     }
@@ -100,11 +127,19 @@ impl Cache {
     /// All blocks behind `after`, in order of ids.
     pub fn range(&self, after: Option<BlockId>) -> Result<Rows<'_>> {
         let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.0));
-        let range = match &self.table {
+        let range = match self.table()? {
             None => None,
             Some(table) => Some(self.guarded(|| Ok(table.range::<[u8; 32]>((start, Bound::Unbounded))?))?),
         };
         Ok(Rows { cache: self, range })
+    }
+
+    /// The table; none if there is no file.
+    fn table(&self) -> Result<Option<&Table>> {
+        match &self.table {
+            None if self.db.is_some() || self.stumbled.load(Ordering::Acquire) => Err(self.stumble("it is not open")),
+            table => Ok(table.as_ref()),
+        }
     }
 
     /// Writes changes durably, with what is saved beside them. Readers go on with the old state until [`Self::adopt`].
@@ -160,7 +195,8 @@ impl Cache {
         let mut old = self.range(None)?;
         let mut failed = Ok(());
         let rows = merged([Box::new(changes.iter().map(|(id, place)| Ok((*id, *place))))], &mut old);
-        self.guarded(|| {
+        // What goes wrong with the new file is not the old one's fault.
+        let filled = caught(|| {
             let mut db = builder(MEMORY_OF_NEW).create_with_backend(Backend(file))?;
             let txn = begin(&db)?;
             {
@@ -183,7 +219,8 @@ impl Cache {
             db.compact()?;
             drop(db);
             Ok(())
-        })?;
+        });
+        filled.map_err(|fault| fault.of(&self.dir.join(NEW_FILE)))?;
         failed
     }
 
@@ -232,22 +269,58 @@ impl Cache {
 
     /// The one place where errors and panics of redb end up.
     fn guarded<R>(&self, work: impl FnOnce() -> std::result::Result<R, redb::Error>) -> Result<R> {
-        match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(e)) => Err(self.broken(&e.to_string())),
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                Err(self.broken(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic")))
-            }
-        }
+        caught(work).map_err(|fault| match fault {
+            Fault::System(e) => self.stumble(e),
+            Fault::File(why) => self.broken(&why),
+        })
+    }
+
+    fn stumble(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ServiceError {
+        self.stumbled.store(true, Ordering::Release);
+        Fault::System(io::Error::other(error)).of(&self.dir.join(FILE))
     }
 
     fn broken(&self, why: &str) -> ServiceError {
         if self.usable.swap(false, Ordering::AcqRel) {
             let _ = self.disk.remove(&self.dir.join(FILE));
         }
-        let detail = format!("{why}; the next opening makes it anew from the segments");
-        ServiceError::Damaged { what: self.dir.join(FILE).display().to_string(), detail }
+        Fault::File(why.to_owned()).of(&self.dir.join(FILE))
+    }
+}
+
+/// What went wrong with redb.
+enum Fault {
+    /// The system would not: no room, too many open files.
+    System(io::Error),
+    /// What stands in the file, or redb itself.
+    File(String),
+}
+
+impl Fault {
+    fn of(self, path: &Path) -> ServiceError {
+        let what = path.display().to_string();
+        match self {
+            Self::System(e) if disk::is_full(&e) => ServiceError::Full { what, detail: e.to_string() },
+            Self::System(e) => ServiceError::io(format!("use {what}"), e),
+            Self::File(why) => ServiceError::Damaged {
+                what,
+                detail: format!("{why}; the next opening makes it anew from the segments"),
+            },
+        }
+    }
+}
+
+/// Runs redb, catches its errors and panics.
+fn caught<R>(work: impl FnOnce() -> std::result::Result<R, redb::Error>) -> std::result::Result<R, Fault> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(redb::Error::Io(e))) if !disk::is_damage(&e) => Err(Fault::System(e)),
+        Ok(Err(redb::Error::PreviousIo)) => Err(Fault::System(io::Error::other("an operation before failed"))),
+        Ok(Err(e)) => Err(Fault::File(e.to_string())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            Err(Fault::File(text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic").to_owned()))
+        }
     }
 }
 

@@ -13,11 +13,11 @@ pub use saved::{Position, Region, Saved, Usage};
 use crate::disk::Disk;
 use cache::{Cache, Changes, Layer, Written, merged};
 use cas_core::id::{BlockId, Epoch};
-use cas_net::Result;
+use cas_net::{Result, ServiceError};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The table of places.
 pub struct Places {
@@ -80,8 +80,17 @@ impl Places {
     pub fn get(&self, id: &BlockId) -> Result<Option<Place>> {
         match self.fresh.get(id).or_else(|| self.frozen.get(id)) {
             Some(place) => Ok(*place),
-            None => read(&self.cache).get(id),
+            None => self.cached(id),
         }
+    }
+
+    fn cached(&self, id: &BlockId) -> Result<Option<Place>> {
+        let found = read(&self.cache).get(id);
+        if let Err(ServiceError::Io { .. } | ServiceError::Full { .. }) = found {
+            write(&self.cache).recover()?;
+            return read(&self.cache).get(id);
+        }
+        found
     }
 
     /// Notes a place, or that there is none any more. Usage and number of blocks follow.
@@ -135,6 +144,8 @@ impl Places {
         let adopted = written.and_then(|written| write(&self.cache).adopt(written));
         let frozen = std::mem::take(&mut self.frozen);
         if adopted.is_err() {
+            let recovered = write(&self.cache).recover();
+            recovered.inspect_err(|e| tracing::warn!("the node's index cannot be opened again: {e}")).ok();
             let mut all = Arc::unwrap_or_clone(frozen);
             all.append(&mut self.fresh);
             self.fresh = all;
@@ -144,9 +155,9 @@ impl Places {
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
-    lock.read().expect("no thread panics with this lock")
+    lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
-    lock.write().expect("no thread panics with this lock")
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }

@@ -25,7 +25,7 @@ pub fn replacing(epoch: u64) -> Grant {
 
 pub fn options() -> Options {
     let mut options = Options::new(NODE_SEED, index_key().public());
-    options.soft_free = 0;
+    (options.soft_free, options.reserve) = (0, 64 << 10);
     options
 }
 
