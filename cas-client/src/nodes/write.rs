@@ -25,6 +25,9 @@ pub struct Offered {
     pub view: Arc<View>,
 }
 
+/// What one node says to an offer.
+type Answer = Result<(Vec<bool>, PendingReceipt)>;
+
 /// A request to one node whose receipt is awaited.
 #[derive(Debug)]
 pub struct Sent {
@@ -131,7 +134,7 @@ impl Nodes {
         grant: &Grant,
         ids: &[BlockId],
         asked: &BTreeMap<u16, Vec<(usize, usize)>>,
-    ) -> Vec<(u16, Result<(Vec<bool>, PendingReceipt)>)> {
+    ) -> Vec<(u16, Answer)> {
         let ask = |number: u16, asked: &[(usize, usize)]| {
             let node = view.node(number).expect("only reachable members are asked");
             let ids: Vec<BlockId> = asked.iter().map(|(at, _)| ids[*at]).collect();
