@@ -20,6 +20,8 @@ pub mod hello;
 mod index;
 pub mod limits;
 mod node;
+#[doc(hidden)]
+pub mod raw;
 mod receipt;
 mod remote;
 pub mod rights;

@@ -4,7 +4,8 @@ mod fakes;
 
 use cas_core::id::{BlockId, DomainId, Epoch, PublicKey, SnapshotId, VaultId};
 use cas_core::signing::SigningKey;
-use cas_net::server::ServerSettings;
+use cas_net::calls::Family;
+use cas_net::server::{NodeHandler, Peer, Reply, Request, Server, ServerSettings, Services};
 use cas_net::*;
 use fakes::*;
 use std::sync::Arc;
@@ -165,4 +166,40 @@ fn a_family_that_is_not_served_is_refused() {
     let index = RemoteIndex::new(&desk.client, &desk.address);
     let refused = index.status().unwrap_err();
     assert!(matches!(&refused, ServiceError::Protocol(text) if text.contains("family 1")), "{refused}");
+}
+
+/// What a client says on each new connection reaches the handlers of all families, also after the server came back.
+#[test]
+fn an_introduction_comes_before_every_other_request_on_every_connection() {
+    struct Ticket;
+    impl Introduce for Ticket {
+        fn calls(&self) -> Vec<RawCall> {
+            vec![RawCall::of(&rights::calls::WhoAmI {})]
+        }
+    }
+    let node = Arc::new(FakeNode::default());
+    let services = || {
+        let node = node.clone();
+        let open = move |peer: &Peer| match peer.attached::<&str>() {
+            Some(_) => Ok(node.clone() as Arc<dyn Node>),
+            None => Err(ServiceError::Denied("it showed no ticket".into())),
+        };
+        let show = |peer: &Peer, request: Request| {
+            assert_eq!(request.message(), []);
+            peer.attach(Arc::new("ticket"));
+            Ok(Reply::of_bytes(vec![]))
+        };
+        Services::new().with(Family::Node, NodeHandler::new(open)).with(Family::Rights, show)
+    };
+    let at = network(NODE_SEED, Settings::default());
+    let (server, address) = serve(&at, services(), ServerSettings::default());
+    let client = network(CLIENT_SEED, Settings::default());
+    let remote = RemoteNode::new(&client, &address);
+    assert!(matches!(remote.stats(), Err(ServiceError::Denied(_))));
+    remote.connection().introduce(Arc::new(Ticket));
+    assert!(matches!(remote.stats(), Err(ServiceError::Denied(_))), "this connection is not a new one");
+    assert!(server.shutdown(std::time::Duration::from_secs(5)));
+    let listen = format!("127.0.0.1:{}", address.port()).parse().unwrap();
+    let _server = Server::start(&at, listen, services(), ServerSettings::default()).unwrap();
+    assert_eq!(remote.stats().unwrap().blocks, 0);
 }

@@ -46,7 +46,7 @@ impl Node for RemoteNode {
     fn offer(&self, grant: &Grant, ids: &[BlockId]) -> Result<(Vec<bool>, PendingReceipt)> {
         let outgoing = self.connection.outgoing(&Offer { grant: *grant, ids: ids.to_vec() }, vec![])?;
         let handle = self.connection.network().handle();
-        let mut exchange = handle.block_on(self.connection.ask(&outgoing))?;
+        let mut exchange = handle.block_on(self.connection.begin(&outgoing))?;
         let wanted: Vec<bool> = exchange.answer::<Offer>()?;
         if wanted.len() != ids.len() {
             return Err(ServiceError::Protocol(format!("Offer: {} answers for {} ids", wanted.len(), ids.len())));
@@ -82,7 +82,7 @@ impl Node for RemoteNode {
 
     fn get(&self, id: &BlockId) -> Result<Vec<u8>> {
         let outgoing = self.connection.outgoing(&Get { id: *id }, vec![])?;
-        let mut exchange = self.connection.network().handle().block_on(self.connection.ask(&outgoing))?;
+        let mut exchange = self.connection.network().handle().block_on(self.connection.begin(&outgoing))?;
         exchange.end();
         let found = exchange.bodies();
         let count = found.len();
@@ -151,7 +151,7 @@ fn pending() -> (Answer, PendingReceipt, Arc<Notify>) {
 async fn send(connection: &Connection, outgoing: &Outgoing, hurry: &Notify) -> Result<Receipt> {
     let mut tries = 0;
     loop {
-        let mut exchange = connection.ask(outgoing).await?;
+        let mut exchange = connection.begin(outgoing).await?;
         tries += 1;
         match second(connection, &mut exchange, hurry).await {
             Err(Failure::Lost(_)) if tries < PUT_TRIES => {}

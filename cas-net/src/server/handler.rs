@@ -25,6 +25,13 @@ pub trait Handler: Send + Sync {
     fn handle(&self, peer: &Peer, request: Request) -> Result<Reply>;
 }
 
+/// A function is a handler.
+impl<F: Fn(&Peer, Request) -> Result<Reply> + Send + Sync> Handler for F {
+    fn handle(&self, peer: &Peer, request: Request) -> Result<Reply> {
+        self(peer, request)
+    }
+}
+
 /// A request that has arrived whole.
 #[derive(Debug)]
 pub struct Request {
@@ -38,6 +45,11 @@ impl Request {
     /// Its number in the family.
     pub fn method(&self) -> u16 {
         self.method
+    }
+
+    /// Its arguments, in bytes.
+    pub fn message(&self) -> &[u8] {
+        &self.message
     }
 
     /// The bodies; afterwards it has none.
@@ -82,7 +94,12 @@ pub struct Reply {
 impl Reply {
     /// The answer to a call.
     pub fn of<C: Call>(answer: &C::Answer) -> Self {
-        Self { message: encode(answer), bodies: vec![], receipt: None }
+        Self::of_bytes(encode(answer))
+    }
+
+    /// An answer that is encoded already.
+    pub fn of_bytes(message: Vec<u8>) -> Self {
+        Self { message, bodies: vec![], receipt: None }
     }
 
     /// With these bodies.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 const STALL: Duration = Duration::from_millis(400);
 const HELLO: Duration = Duration::from_secs(2);
+const TELLINGS: usize = 5;
 
 /// Answers every request with 4 MiB.
 struct Large;
@@ -112,22 +113,31 @@ async fn ending(recv: &mut RecvStream) -> u64 {
     }
 }
 
-fn closed_with(error: &ConnectionError) -> u64 {
-    match error {
-        ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
-        other => panic!("{other:?}"),
+/// The code with which a connection of this story is closed. A machine that is too busy to send it in time answers
+/// later packets with a reset, so the story may be told again.
+async fn closed_with(story: impl AsyncFn() -> Connection) -> u64 {
+    for _ in 0..TELLINGS {
+        match story().await.closed().await {
+            ConnectionError::ApplicationClosed(close) => return close.error_code.into_inner(),
+            ConnectionError::Reset => {}
+            other => panic!("{other:?}"),
+        }
     }
+    panic!("it never said why")
 }
 
 #[test]
 fn a_client_of_another_version_is_told_which_ones_there_are() {
     let desk = Desk::new();
     desk.run(async {
-        let connection = desk.connect(hello::ALPN).await.unwrap();
-        let hello = Hello { oldest: 9, newest: 12, program: "of tomorrow".into() };
-        let welcome = greet(&connection, &hello::encode(&hello)).await.unwrap();
-        assert_eq!((welcome.version, welcome.oldest, welcome.newest), (0, 1, 1));
-        assert_eq!(closed_with(&connection.closed().await), close_code::NO_VERSION.into());
+        let code = closed_with(async || {
+            let connection = desk.connect(hello::ALPN).await.unwrap();
+            let hello = Hello { oldest: 9, newest: 12, program: "of tomorrow".into() };
+            let welcome = greet(&connection, &hello::encode(&hello)).await.unwrap();
+            assert_eq!((welcome.version, welcome.oldest, welcome.newest), (0, 1, 1));
+            connection
+        });
+        assert_eq!(code.await, close_code::NO_VERSION.into());
     });
 }
 
@@ -143,12 +153,15 @@ fn another_application_protocol_ends_in_the_handshake() {
 fn who_says_no_hello_or_another_one_is_sent_away() {
     let desk = Desk::new();
     desk.run(async {
-        let connection = desk.connect(hello::ALPN).await.unwrap();
-        assert_eq!(closed_with(&connection.closed().await), close_code::PROTOCOL.into(), "silence");
+        let silent = closed_with(async || desk.connect(hello::ALPN).await.unwrap());
+        assert_eq!(silent.await, close_code::PROTOCOL.into(), "silence");
         for hello in [&b"GET / HTTP/1.1"[..], b"CASN\xff\xff", b"CASN\x04\x00\x01\x00\x01\x00"] {
-            let connection = desk.connect(hello::ALPN).await.unwrap();
-            let _ = greet(&connection, hello).await;
-            assert_eq!(closed_with(&connection.closed().await), close_code::PROTOCOL.into(), "{hello:?}");
+            let code = closed_with(async || {
+                let connection = desk.connect(hello::ALPN).await.unwrap();
+                let _ = greet(&connection, hello).await;
+                connection
+            });
+            assert_eq!(code.await, close_code::PROTOCOL.into(), "{hello:?}");
         }
         desk.goes_on(&desk.meet().await).await;
     });

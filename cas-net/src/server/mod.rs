@@ -33,10 +33,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long peers are given to hear that a server has ended.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Between two looks whether the port is free.
+const PORT_PAUSE: Duration = Duration::from_millis(2);
 
 /// Whether a key may connect at all; without one, every key may.
 pub type Admit = dyn Fn(&PublicKey) -> bool + Send + Sync;
@@ -164,10 +167,16 @@ impl Server {
         }
     }
 
-    /// Takes nothing new, answers what was begun, for at most so long, then says farewell.
+    /// Takes nothing new, answers what was begun, for at most so long, then says farewell and gives its port back.
     /// Answers whether everything that was begun was answered.
     pub fn shutdown(self, grace: Duration) -> bool {
-        self.network.handle().block_on(shutdown(&self.shared, grace))
+        let (network, socket) = (self.network.clone(), self.socket());
+        let done = network.handle().block_on(shutdown(&self.shared, grace));
+        drop(self);
+        if let Ok(socket) = socket {
+            network.handle().block_on(given_back(socket));
+        }
+        done
     }
 }
 
@@ -193,6 +202,17 @@ async fn shutdown(shared: &Shared, grace: Duration) -> bool {
     // Whoever does not hear it in time learns it at its next request.
     let _ = timeout(FAREWELL, shared.endpoint.wait_idle()).await;
     done
+}
+
+/// The socket closes when the last task that knows it has ended.
+async fn given_back(socket: SocketAddr) {
+    let free = async {
+        while !endpoint::is_free(socket) {
+            sleep(PORT_PAUSE).await;
+        }
+    };
+    // Somebody else may have taken it: not ours to wait for.
+    let _ = timeout(FAREWELL, free).await;
 }
 
 fn config(network: &Network, settings: &ServerSettings) -> quinn::ServerConfig {

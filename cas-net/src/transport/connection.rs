@@ -12,6 +12,7 @@ use crate::calls::{Call, Family};
 use crate::envelope::{RequestEnvelope, Status};
 use crate::hello::Welcome;
 use crate::limits::{MAX_ANSWER_ITEMS, MAX_BODIES, MAX_BODY, MAX_BODY_BYTES, MAX_REQUEST};
+use crate::rights::Ask;
 use crate::wire::{decode, encode};
 use crate::{Result, ServiceError};
 use bytes::Bytes;
@@ -124,7 +125,7 @@ impl Connection {
     /// Whatever the peer answers; [`ServiceError::Unreachable`] if it does not within the patience.
     pub fn call<C: Call>(&self, call: &C) -> Result<C::Answer> {
         let outgoing = self.outgoing(call, vec![])?;
-        let mut exchange = self.network().handle().block_on(self.ask(&outgoing))?;
+        let mut exchange = self.network().handle().block_on(self.begin(&outgoing))?;
         exchange.end();
         exchange.answer::<C>()
     }
@@ -151,7 +152,7 @@ impl Connection {
     }
 
     /// Asks until there is a first answer, or no hope for one.
-    pub(crate) async fn ask(&self, outgoing: &Outgoing) -> Result<Exchange> {
+    pub(crate) async fn begin(&self, outgoing: &Outgoing) -> Result<Exchange> {
         let settings = self.network().settings();
         let start = Instant::now();
         let until = start + outgoing.patience + drain_time(outgoing.body_bytes);
@@ -267,6 +268,13 @@ impl Connection {
         let longest = LAST_PAUSE.min(FIRST_PAUSE * 2u32.saturating_pow(failures.min(16)));
         let share = self.pooled.chance.hash_one(failures) % 1024;
         longest / 2 + longest * share as u32 / 2048
+    }
+}
+
+/// Other families ask over it.
+impl Ask for Connection {
+    fn ask<C: Call>(&self, call: &C) -> Result<C::Answer> {
+        self.call(call)
     }
 }
 

@@ -66,6 +66,11 @@ pub fn bind_client(identity: &Identity) -> io::Result<Endpoint> {
         .or_else(|_| bind(identity, (Ipv4Addr::UNSPECIFIED, 0).into(), None))
 }
 
+/// Whether somebody could listen there now.
+pub fn is_free(at: SocketAddr) -> bool {
+    std::net::UdpSocket::bind(at).is_ok()
+}
+
 fn socket(at: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP))?;
     if at.is_ipv6() && at.ip().is_unspecified() {

@@ -99,6 +99,11 @@ impl Network {
         Connection::new(pooled)
     }
 
+    /// Where async work of other parts of the program can run. It ends with the network.
+    pub fn runtime(&self) -> &Handle {
+        self.handle()
+    }
+
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }
