@@ -140,7 +140,8 @@ fn authorise(tables: &impl Tables, holder: &Holder, command: &Any, summary: &Sum
         | Any::EmptyTrash { .. }
         | Any::Condemn { .. }
         | Any::Deleted { .. }
-        | Any::ReleaseHold => allow(holder.may_in_system(Action::Operate)),
+        | Any::ReleaseHold
+        | Any::Cluster(_) => allow(holder.may_in_system(Action::Operate)),
         // Registration and touches go by a session that was started so, without being carried.
         _ => deny("this is not done on behalf of a device"),
     }

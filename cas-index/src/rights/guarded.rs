@@ -63,6 +63,14 @@ impl Guarded {
         Self { index, caller }
     }
 
+    /// Whether this caller operates the system: what everything about nodes, layout and schedules asks.
+    ///
+    /// # Errors
+    /// [`ServiceError::Denied`]; it is written down.
+    pub fn must_operate(&self) -> Result<()> {
+        self.check_system(Action::Operate).map(drop)
+    }
+
     pub(super) fn by(&self) -> By {
         match self.caller {
             Caller::Console => None,

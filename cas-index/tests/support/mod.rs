@@ -221,6 +221,23 @@ fn signed(what: u8, record: &SnapshotRecord, sealed: &[u8], key_box: &[u8]) -> V
     out
 }
 
+/// A snapshot object with this record; its sealed parts are those of [`snapshot`].
+pub fn resigned(record: &SnapshotRecord) -> SnapshotObject {
+    SnapshotObject::parse(&signed(1, record, b"sealed", key_box())).unwrap()
+}
+
+/// The first keyring of the vault that begins with this seed, with a recovery recipient and nobody else.
+pub fn keyring_object(seed: u8) -> Vec<u8> {
+    use cas_core::domain::DomainRecord;
+    use cas_core::keyring::{Keyring, KeyringObject, Member, Role, RootSeed};
+    let root = RootSeed::from_bytes([seed; 32]);
+    let recipient = agebox::Identity::from_random(&[seed; 32]).recipient();
+    let recovery = Member { role: Role::Recovery, recipient, label: "recovery".into() };
+    let secret = cas_core::secret::ContentSecret::from_bytes([seed; 32]);
+    let keyring = Keyring::first(root.vault_id(), DomainRecord::default(), secret, vec![recovery], vec![]).unwrap();
+    KeyringObject::build(&keyring, &root).unwrap().encode()
+}
+
 /// The removal of a snapshot.
 pub fn removal(object: &SnapshotObject, time_ns: i64) -> SnapshotObject {
     SnapshotObject::removal(object.record(), time_ns, object.record().keyring, &device()).unwrap()
