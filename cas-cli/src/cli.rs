@@ -20,7 +20,7 @@ pub struct Cli {
 /// Options that go with every command. Each is also read from the environment.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Folder of the store [default: the XDG data folder]
+    /// Folder of the store, or cas://KEY@HOST:PORT of a cluster [default: the XDG data folder]
     #[arg(short = 'r', long = "store", alias = "repo", env = "CAS_STORE", global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
     /// Identity file that opens the vault [default: in the XDG config folder]
@@ -48,7 +48,7 @@ pub enum Command {
     Init(commands::init::Init),
     #[command(visible_alias = "backup")]
     Push(commands::push::Push),
-    #[command(visible_alias = "restore")]
+    #[command(visible_alias = "restore", alias = "extract")]
     Pull(commands::pull::Pull),
     #[command(visible_alias = "list")]
     Snapshots(commands::snapshots::Snapshots),

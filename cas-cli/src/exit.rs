@@ -41,11 +41,14 @@ impl Exit {
             | ClientError::WrongKey { .. }
             | ClientError::LockedIdentity(_)
             | ClientError::Untrusted { .. } => Self::NoPermission,
-            ClientError::Usage(_) | ClientError::Ambiguous { .. } => Self::Usage,
+            ClientError::Cluster(_) | ClientError::Usage(_) | ClientError::Ambiguous { .. } => Self::Usage,
             ClientError::Damaged { .. } | ClientError::Format { .. } | ClientError::RolledBack { .. } => Self::Damaged,
             ClientError::Interrupted => Self::Interrupted,
             ClientError::Service(e) => Self::of_service(e),
-            ClientError::NotEmpty(_) | ClientError::NotFound { .. } | ClientError::Io { .. } => Self::Failed,
+            ClientError::NotEmpty(_)
+            | ClientError::NotFound { .. }
+            | ClientError::NotFoundBut { .. }
+            | ClientError::Io { .. } => Self::Failed,
         }
     }
 
@@ -69,8 +72,17 @@ impl Exit {
 }
 
 /// What a person can do about an error.
-pub fn hint(error: &ClientError) -> Option<&'static str> {
+pub fn hint(error: &ClientError) -> Option<String> {
+    match error {
+        ClientError::NotFoundBut { but, .. } => Some(but.clone()),
+        other => advice(other).map(str::to_owned),
+    }
+}
+
+fn advice(error: &ClientError) -> Option<&'static str> {
     Some(match error {
+        ClientError::NotFound { what: "snapshot" | "version" | "name", .. } => "cas snapshots lists what there is",
+        ClientError::NotFound { what: "path", .. } => "cas ls REF lists what is in a snapshot, cas find looks in all",
         ClientError::NoStore(_) => "cas init creates one; --store DIR or CAS_STORE names another",
         ClientError::NotEmpty(_) => "name an empty or missing folder",
         ClientError::Busy { .. } => "try again later, or leave --no-wait out to wait",

@@ -2,7 +2,9 @@
 
 use crate::cli::Global;
 use crate::printer::Printer;
+use cas_client::address::{Address, AddressError};
 use cas_client::places::Places;
+use cas_client::store::cluster::{Reach, is_address};
 use cas_client::store::lock::Patience;
 use cas_client::store::{Access, Store};
 use cas_client::vault::Vault;
@@ -49,6 +51,14 @@ impl Workplace {
         self.global.store.clone().unwrap_or_else(|| self.places.store())
     }
 
+    /// The address of the store, if it is a cluster.
+    pub fn address(&self) -> Result<Option<Address>> {
+        let Some(text) = self.global.store.as_ref().and_then(|path| path.to_str()).filter(|t| is_address(t)) else {
+            return Ok(None);
+        };
+        text.parse().map(Some).map_err(|e: AddressError| ClientError::Usage(e.to_string()))
+    }
+
     /// The identity file.
     pub fn identity_path(&self) -> PathBuf {
         self.global.identity.clone().unwrap_or_else(|| self.places.identity())
@@ -77,12 +87,22 @@ impl Workplace {
 
     /// Opens the store, waiting for whoever holds it. Where it may not be written, it is opened for reading.
     pub fn open(&self) -> Result<Store> {
+        if let Some(address) = self.address()? {
+            return self.connect(address);
+        }
         let store = self.with_access(self.is_read_only(), Store::open)?;
         if let Some(why) = store.lost_end() {
             LOST_END.store(true, Ordering::Relaxed);
             self.printer.warn(format!("{why}; newer versions may be missing. cas index rebuild brings them back"));
         }
         Ok(store)
+    }
+
+    fn connect(&self, address: Address) -> Result<Store> {
+        let identities = self.identities()?;
+        let device = identities[0].device_seed();
+        let rack = std::env::var("CAS_RACK").ok();
+        Store::connect(&Reach { address, device: &device, rack, state: &self.places.state })
     }
 
     /// Whether the store lies where nothing can be written.
@@ -111,6 +131,9 @@ impl Workplace {
     /// Opens the vault of an open store.
     pub fn vault(&self, store: &Store) -> Result<Vault> {
         let mut vault = Vault::open(store, self.identities()?, self.global.vault.as_deref(), &self.places.state)?;
+        if let Some(cluster) = store.cluster() {
+            cluster.admit(&vault.id(), &vault.keys().domain_id())?;
+        }
         let memory = vault.memory();
         if let Some(damage) = memory.damage() {
             self.printer.warn(format!(

@@ -79,7 +79,7 @@ impl Person {
         let path = [data.join("store"), data].into_iter().find(|p| p.join("node").exists()).unwrap();
         let access = Access { patience: Patience::None, label: "test".to_owned(), read_only: false, despite_lost_end: false };
         let store = Store::open(&path, access).unwrap();
-        store.node().delete(&[Delete { id: choose(&store), epoch: Epoch(u64::MAX) }]).unwrap();
+        store.node().unwrap().delete(&[Delete { id: choose(&store), epoch: Epoch(u64::MAX) }]).unwrap();
         store.close().unwrap();
     }
 }

@@ -14,6 +14,9 @@ pub enum ClientError {
     /// There is no store: create one, or name the right folder.
     #[error("there is no store in {}", .0.display())]
     NoStore(PathBuf),
+    /// This is done by a cluster itself, not by its clients.
+    #[error("{0} is a cluster")]
+    Cluster(String),
     /// There is a store, or something else, already.
     #[error("{} is not an empty folder", .0.display())]
     NotEmpty(PathBuf),
@@ -42,6 +45,16 @@ pub enum ClientError {
         what: &'static str,
         /// Which.
         name: String,
+    },
+    /// There is no such name, version or path, but something like it.
+    #[error("there is no {what} {name}")]
+    NotFoundBut {
+        /// What was looked for.
+        what: &'static str,
+        /// Which.
+        name: String,
+        /// What there is, to be said to a person.
+        but: String,
     },
     /// More than one thing fits what was said.
     #[error("{text} could mean {candidates}")]

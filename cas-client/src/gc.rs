@@ -6,7 +6,7 @@
 use crate::error::{ClientError, Result};
 use crate::store::Store;
 use cas_core::id::{BlockId, Epoch};
-use cas_net::{Delete, Deleted, GcHolder, ServiceError, SessionInfo, SnapshotRow};
+use cas_net::{Delete, Deleted, GcHolder, ServiceError, SessionInfo, SnapshotRow, StoredBlock};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Blocks condemned in one step.
@@ -54,7 +54,7 @@ pub struct GcReport {
 
 /// Collects. `step` hears of blocks deleted so far; `stop` may be set from a signal handler.
 pub fn gc(store: &Store, options: GcOptions, step: &mut dyn FnMut(&GcReport), stop: &AtomicBool) -> Result<GcReport> {
-    let (index, node) = (store.index(), store.node());
+    let (index, node) = (store.index(), store.node()?);
     let before = node.stats()?.segment_bytes;
     let keep: Vec<_> =
         index.status()?.sessions.into_iter().filter(|s| !options.gives_up(s)).map(|s| s.session).collect();
@@ -103,15 +103,23 @@ fn carry(store: &Store, deletes: &[Delete]) -> Result<u64> {
     if deletes.is_empty() {
         return Ok(0);
     }
-    let answers = store.node().delete(deletes)?;
+    let answers = store.node()?.delete(deletes)?;
     let answered: Vec<_> = deletes.iter().copied().zip(answers.iter().copied()).collect();
-    store.index().deleted(store.node().id(), &answered)?;
+    store.index().deleted(store.node()?.id(), &answered)?;
     Ok(answers.iter().filter(|a| **a == Deleted::Gone).count() as u64)
+}
+
+/// Nothing was put under an epoch that the index has yet to reach. An index that lost its end does not know what it would delete.
+fn refuse_lost_end(store: &Store, listed: &[StoredBlock], reached: Epoch) -> Result<()> {
+    let Some(newer) = listed.iter().find(|block| block.put_epoch > reached) else { return Ok(()) };
+    let (what, epoch) = (format!("the index of {}", store.place()), newer.put_epoch);
+    let detail = format!("it ends at epoch {reached}, and block {} was stored at {epoch}", newer.id);
+    Err(ServiceError::Damaged { what, detail }.into())
 }
 
 /// Deletes what the node has and the index has no row for, as far as no living push can have put it.
 fn delete_orphans(store: &Store, stop: &AtomicBool) -> Result<u64> {
-    let (index, node) = (store.index(), store.node());
+    let (index, node) = (store.index(), store.node()?);
     let status = index.status()?;
     let rows = status.live + status.bad + status.condemned;
     if node.stats()?.blocks <= rows {
@@ -124,6 +132,7 @@ fn delete_orphans(store: &Store, stop: &AtomicBool) -> Result<u64> {
         let listed = node.list(after, LIST)?;
         let Some(last) = listed.last() else { return Ok(orphans) };
         after = Some(last.id);
+        refuse_lost_end(store, &listed, status.epoch)?;
         let ids: Vec<BlockId> = listed.iter().map(|b| b.id).collect();
         let rows = index.rows(&ids)?;
         let unknown = ids.iter().zip(rows).filter(|(_, row)| row.is_none());

@@ -26,6 +26,6 @@ pub mod reference;
 pub mod store;
 pub mod vault;
 
-pub use cas_net::ServiceError;
+pub use cas_net::{ServiceError, address};
 pub use entropy::random;
 pub use error::{ClientError, Result};

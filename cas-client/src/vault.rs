@@ -152,7 +152,7 @@ impl Vault {
         let seen = self.memory.name(name);
         let Err(went_back) = self.memory.see_name_if_any(name, seq, id) else { return Ok(()) };
         match seen.filter(|(seen_seq, _)| seq < *seen_seq) {
-            Some((seen_seq, seen_id)) if witness::has_version(&**store.node(), &self.id, &seen_id)? => {
+            Some((seen_seq, seen_id)) if witness::has_version(store, &self.id, &seen_id)? => {
                 Err(index_lost(store, &format!("version {seen_seq} of {name} ({})", seen_id.short())))
             }
             _ => Err(went_back),
@@ -273,7 +273,7 @@ fn store_keyring(store: &Store, keyring: &Keyring, object: &KeyringObject, devic
 fn lost_keyring(store: &Store, told: &KeyringObject, memory: &Memory) -> Result<Option<ClientError>> {
     let Some(seen) = memory.keyring().filter(|seen| told.version() < seen.version) else { return Ok(None) };
     let vault = told.vault();
-    let is_there = witness::has_keyring(&**store.node(), &vault, seen.version)?;
+    let is_there = witness::has_keyring(store, &vault, seen.version)?;
     Ok(is_there.then(|| index_lost(store, &format!("version {} of the keyring of vault {vault}", seen.version))))
 }
 
@@ -282,7 +282,7 @@ fn index_lost(store: &Store, what: &str) -> ClientError {
     let detail = format!(
         "{what} was seen before and is stored, and it does not know it; if it does not after a rebuild, cas vault trust accepts that"
     );
-    ServiceError::Damaged { what: format!("the index of {}", store.dir().display()), detail }.into()
+    ServiceError::Damaged { what: format!("the index of {}", store.place()), detail }.into()
 }
 
 fn keyring_error(vault: VaultId, error: KeyringError) -> ClientError {

@@ -63,10 +63,12 @@ fn what_is_listed_and_dumped_is_what_was_pushed() {
         browse::write_range(&book, &file, from..to, &mut out, &GO_ON).unwrap();
         assert_eq!(out, large[from as usize..(to as usize).min(large.len())]);
     }
-    for missing in ["nothing", "a/one/below", "a/b/large "] {
+    for missing in ["nothing", "a/one/below"] {
         let found = browse::list(&book, missing.as_bytes(), false);
         assert!(matches!(found, Err(ClientError::NotFound { what: "path", .. })), "{missing}");
     }
+    let nearly = browse::list(&book, b"a/b/lagre", false).err();
+    assert!(matches!(nearly, Some(ClientError::NotFoundBut { but, .. }) if but == "did you mean a/b/large?"));
     assert!(matches!(browse::list(&book, b"../x", false), Err(ClientError::Usage(_))));
 }
 

@@ -112,7 +112,7 @@ fn every_lost_block_is_found_and_named_with_what_it_touches() {
     let pages = world.pages_of(row.root);
     let file = world.store.index().children(pages.last().unwrap()).unwrap().first().copied();
     for lost in pages.into_iter().take(3).chain(file) {
-        let bytes = world.store.node().get(&lost).unwrap();
+        let bytes = world.store.node().unwrap().get(&lost).unwrap();
         world.lose(lost);
         let report = world.check(&OPTIONS);
         assert!(report.findings.iter().any(|f| f.block == Some(lost)), "{report:?}");

@@ -236,7 +236,7 @@ fn a_lost_page_puts_nothing_into_another_place() {
     let pages = world.pages_of(root);
     let mut lost = 0;
     for page in pages.into_iter().filter(|page| *page != root) {
-        let bytes = world.store.node().get(&page).unwrap();
+        let bytes = world.store.node().unwrap().get(&page).unwrap();
         world.lose(page);
         let _ = fs::remove_dir_all(world.back());
         let report = world.pull("a", &PullOptions { delete: true, ..world.options() });

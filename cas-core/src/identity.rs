@@ -49,7 +49,12 @@ pub enum IdentityError {
 impl Identity {
     /// The key with which a device that holds this identity signs.
     pub fn device_key(&self) -> SigningKey {
-        SigningKey::from_seed(&Zeroizing::new(kdf::derive("device key", self.secret_line().as_bytes())))
+        SigningKey::from_seed(&self.device_seed())
+    }
+
+    /// The seed of that key: who a device is on the network is the same key.
+    pub fn device_seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(kdf::derive("device key", self.secret_line().as_bytes()))
     }
 }
 

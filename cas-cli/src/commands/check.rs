@@ -76,7 +76,7 @@ impl Check {
         let vault = self.vault(work, &store)?;
         let read = self.read_data.or(self.read_data_subset);
         let mark = !self.no_mark && !work.is_read_only();
-        let round = Round::open(&work.places.state, store.dir());
+        let round = Round::open(&work.places.state, &store.place());
         let options = CheckOptions { read, position: round.position(), recount: self.recount, mark, jobs: self.jobs };
         let progress = Arc::<CheckProgress>::default();
         let seen = progress.clone();

@@ -58,13 +58,16 @@ pub fn create(work: &Workplace, profile: Profile) -> Result<(Store, Vault)> {
         Err(ClientError::NoIdentity(_)) => vec![identity::create(&identity_path, &format!("cas identity of {host}"))?],
         found => found?,
     };
-    let path = work.store_path();
-    let store = match Store::create(&path, &work.label()) {
-        Err(ClientError::NotEmpty(_)) => unfinished(work)?,
-        made => made?,
+    let store = match work.address()? {
+        Some(_) => work.open()?,
+        None => match Store::create(&work.store_path(), &work.label()) {
+            Err(ClientError::NotEmpty(_)) => unfinished(work)?,
+            made => made?,
+        },
     };
-    if !store.index().vaults()?.is_empty() {
-        work.printer.say(format!("{} was a store without its descriptor; it is there again", path.display()));
+    let place = store.place();
+    if store.cluster().is_none() && !store.index().vaults()?.is_empty() {
+        work.printer.say(format!("{place} was a store without its descriptor; it is there again"));
         let vault = Vault::open(&store, identities, None, &work.places.state)?;
         return Ok((store, vault));
     }
@@ -80,14 +83,14 @@ pub fn create(work: &Workplace, profile: Profile) -> Result<(Store, Vault)> {
     if work.printer.json() {
         work.printer.object(&serde_json::json!({
             "message_type": "initialized",
-            "store": path,
+            "store": place,
             "identity": identity_path,
             "vault": vault.id().to_string(),
             "recovery_key": secret.as_str(),
         }));
     } else {
         let printer = &work.printer;
-        printer.must_say(format!("store         {}", path.display()));
+        printer.must_say(format!("store         {place}"));
         printer.must_say(format!("identity      {}", identity_path.display()));
         printer.must_say(format!("recovery key  {}", secret.as_str()));
         printer.must_say(

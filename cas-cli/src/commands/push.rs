@@ -89,10 +89,10 @@ impl Push {
         let counting = Arc::<AtomicBool>::default();
         let last = if work.printer.shows_progress() { last_totals(&store, &vault, &options.name) } else { None };
         if work.printer.shows_progress() && last.is_none() {
-            let (ahead, options, dir) = (ahead.clone(), options.clone(), store.dir().to_owned());
+            let (ahead, options, dir) = (ahead.clone(), options.clone(), store.dir().map(ToOwned::to_owned));
             let stop = counting.clone();
             // Ends with the push; without it there is no ETA, and nothing else is lost.
-            std::thread::spawn(move || _ = ahead.count(&options, &dir, &stop));
+            std::thread::spawn(move || _ = ahead.count(&options, dir.as_deref(), &stop));
         }
         let seen = counters.clone();
         let bar = Bar::start(work.printer, move || {
@@ -166,7 +166,9 @@ fn default_name(host: &str, paths: &[PathBuf]) -> Result<String> {
 /// The store and its vault; made on the first push if nothing else was named.
 fn open_or_create(work: &Workplace) -> Result<(Store, Vault)> {
     match work.open() {
-        Ok(store) if work.global.store.is_none() && store.index().vaults()?.is_empty() => {
+        Ok(store)
+            if (work.global.store.is_none() || store.cluster().is_some()) && store.index().vaults()?.is_empty() =>
+        {
             drop(store);
             super::init::create(work, Profile::Default)
         }

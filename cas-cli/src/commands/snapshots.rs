@@ -83,14 +83,16 @@ impl Snapshots {
     fn rows(&self, library: &Library<'_>) -> Result<Vec<SnapshotRow>> {
         let shown = |row: &&SnapshotRow| self.trash || row.state == SnapshotState::Live;
         let rows: Vec<SnapshotRow> = library.rows().iter().filter(shown).cloned().collect();
-        if self.which.is_empty() {
+        // `list snapshots`, as in restic, lists them all.
+        let is_word = |which: &String| which == "snapshots" && !rows.iter().any(|row| reading::is_under(row, which));
+        if self.which.iter().all(is_word) {
             return Ok(rows);
         }
         let mut chosen: Vec<SnapshotRow> = Vec::new();
         for which in &self.which {
             let mut found: Vec<_> = rows.iter().filter(|row| reading::is_under(row, which)).collect();
             if found.is_empty() {
-                found.push(reading::reference(which)?.choose(&rows)?);
+                found.push(library.choose_among(&reading::reference(which)?, &rows)?);
             }
             found
                 .into_iter()

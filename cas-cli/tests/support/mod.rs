@@ -1,4 +1,5 @@
 //! A desk of one's own: a home, a folder for files, and the binary that works there.
+#![allow(dead_code)] // Each test binary uses a part of it.
 
 use serde_json::Value;
 use std::fs;

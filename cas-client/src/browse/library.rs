@@ -2,8 +2,9 @@
 //!
 //! Promise: a history that went back is noticed before anything of it is told.
 
+use super::near::near;
 use super::opened::Opened;
-use crate::error::Result;
+use crate::error::{ClientError, Result};
 use crate::fetch::Fetcher;
 use crate::reference::{Reference, Which};
 use crate::store::Store;
@@ -58,7 +59,30 @@ impl<'a> Library<'a> {
 
     /// The version that a reference means, among those that are not in the trash.
     pub fn choose(&self, reference: &Reference) -> Result<SnapshotRow> {
-        reference.choose(&self.live()).cloned()
+        reference.choose(&self.live()).cloned().map_err(|e| self.but(e, reference))
+    }
+
+    /// The version that a reference means, among these.
+    pub fn choose_among<'r>(&self, reference: &Reference, rows: &'r [SnapshotRow]) -> Result<&'r SnapshotRow> {
+        reference.choose(rows).map_err(|e| self.but(e, reference))
+    }
+
+    /// Adds what the person may have meant.
+    fn but(&self, error: ClientError, reference: &Reference) -> ClientError {
+        let ClientError::NotFound { what, name } = error else { return error };
+        let live = self.live();
+        let text = name_in(reference).unwrap_or(&name);
+        let but = if let Ok(row) = reference.choose(&self.rows) {
+            format!("{}@{} is in the trash: cas undelete brings it back", row.name, row.seq)
+        } else if let Some(row) = live.iter().rev().find(|row| row.name == text) {
+            format!("its newest version is {}@{}", row.name, row.seq)
+        } else {
+            match near(text, live.iter().map(|row| &row.name[..])).join(" or ") {
+                names if names.is_empty() => return ClientError::NotFound { what, name },
+                names => format!("did you mean {names}?"),
+            }
+        };
+        ClientError::NotFoundBut { what, name, but }
     }
 
     /// Opens the snapshot that a reference means.

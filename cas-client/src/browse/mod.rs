@@ -10,6 +10,7 @@ mod find;
 mod freed;
 mod library;
 mod list;
+mod near;
 mod opened;
 mod reach;
 mod sizes;

@@ -24,7 +24,7 @@ pub(super) fn compare(
 ) -> Result<()> {
     let part = reached.part();
     let mut rows = Paged::new(part, |after| Ok(store.index().list_rows(after, STEP)?), |row: &StoredRow| row.id);
-    let mut blocks = Paged::new(part, |after| Ok(store.node().list(after, STEP)?), |block: &StoredBlock| block.id);
+    let mut blocks = Paged::new(part, |after| Ok(store.node()?.list(after, STEP)?), |block: &StoredBlock| block.id);
     let mut has_row = vec![false; reached.len()];
     let (mut row, mut block) = (rows.next()?, blocks.next()?);
     loop {

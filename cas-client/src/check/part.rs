@@ -97,8 +97,8 @@ pub struct Round {
 
 impl Round {
     /// Reads it from the state folder; the first one begins anywhere.
-    pub fn open(state: &Path, store: &Path) -> Self {
-        let store = store.canonicalize().unwrap_or_else(|_| store.to_owned());
+    pub fn open(state: &Path, store: &str) -> Self {
+        let store = Path::new(store).canonicalize().unwrap_or_else(|_| store.into());
         let hash = cas_core::kdf::derive("check round", store.as_os_str().as_encoded_bytes());
         let digits: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let path = state.join(format!("check-{digits}"));
@@ -162,10 +162,10 @@ mod tests {
     #[test]
     fn a_round_goes_on_where_the_last_one_ended() {
         let dir = tempfile::tempdir().unwrap();
-        let round = Round::open(dir.path(), dir.path());
+        let round = Round::open(dir.path(), dir.path().to_str().unwrap());
         let part = Part::share(round.position(), 0.1);
         round.passed(&part).unwrap();
-        assert_eq!(Round::open(dir.path(), dir.path()).position(), part.next());
+        assert_eq!(Round::open(dir.path(), dir.path().to_str().unwrap()).position(), part.next());
         assert_eq!(part.next(), round.position().wrapping_add((0.1 * ALL as f64) as u64));
     }
 }

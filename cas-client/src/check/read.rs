@@ -115,7 +115,7 @@ impl Reading<'_> {
 
     /// Reads one block and verifies it as far as there are keys. Answers how many bytes are stored.
     fn verify(&self, needed: Option<Needed>, opener: &mut Opener, id: &BlockId) -> std::result::Result<u64, String> {
-        let frame = self.store.node().get(id).map_err(|e| match e {
+        let frame = self.store.nodes().get(id).map_err(|e| match e {
             ServiceError::Damaged { detail, .. } => detail,
             other => other.to_string(),
         })?;

@@ -188,7 +188,7 @@ impl Walk<'_> {
 
     /// The children in a block's header, which its id commits to and the index must count by.
     fn clear_children(&self, id: &BlockId) -> std::result::Result<Vec<BlockId>, String> {
-        let frame = self.store.node().get(id).map_err(|e| in_one_line(&e))?;
+        let frame = self.store.nodes().get(id).map_err(|e| in_one_line(&e))?;
         let (header, _) = Header::parse(&frame).map_err(|e| in_one_line(&e))?;
         if header.id() != *id {
             return Err("its header is that of another block".to_owned());

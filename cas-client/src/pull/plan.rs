@@ -12,12 +12,14 @@ use crate::push::Excludes;
 use cas_core::manifest::{Entry, EntryWithIds, FileType, Manifest, ReadError, ancestors_of, base_name_of, is_below};
 use cas_core::snapshot::Details;
 use rustix::fs::{Mode, Statx, makedev, mknodat, symlinkat};
+use rustix::process::{Resource, getrlimit};
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 /// Files in one job.
 const JOB_FILES: usize = 64;
@@ -25,6 +27,9 @@ const JOB_FILES: usize = 64;
 const JOB_BYTES: u64 = 8 << 20;
 /// Folders in one job: each keeps one file open.
 const JOB_DIRS: usize = 6;
+
+/// How long to wait for jobs before looking again.
+const MOMENT: Duration = Duration::from_micros(200);
 
 /// Which existing files are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +81,8 @@ pub struct Planner<'a> {
     /// Files that are not restored themselves, and where the first of their names is in the target: that holds the content.
     moved: HashMap<Box<[u8]>, Box<[u8]>>,
     incomplete: bool,
+    /// Folders that may be open: half of all files that may.
+    most_dirs: usize,
 }
 
 impl<'a> Planner<'a> {
@@ -100,6 +107,7 @@ impl<'a> Planner<'a> {
             links: Vec::new(),
             moved: HashMap::new(),
             incomplete: false,
+            most_dirs: getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| files as usize / 2),
         })
     }
 
@@ -174,7 +182,10 @@ impl<'a> Planner<'a> {
         let dir = level.dir.clone();
         let path = file.path.clone();
         let done = match file.entry.file_type {
-            FileType::Directory => self.folder(dir, &name, relative.clone(), file),
+            FileType::Directory => {
+                self.wait_for_files(send)?;
+                self.folder(dir, &name, relative.clone(), file)
+            }
             FileType::File => self.file(dir, name, skip, file, send),
             _ => self.other(dir.as_deref(), &name, &file),
         };
@@ -313,6 +324,19 @@ impl<'a> Planner<'a> {
         self.job.push(FileTask { dir, name, file, existing });
         if self.job.len() >= JOB_FILES || self.job_bytes >= JOB_BYTES || self.job_dirs() > JOB_DIRS {
             self.flush(send)?;
+        }
+        Ok(())
+    }
+
+    /// Every job keeps its folders open. Where few files may be open, it waits until jobs are done.
+    fn wait_for_files(&mut self, send: &impl Fn(Vec<FileTask>) -> Result<()>) -> Result<()> {
+        let open = |this: &Self| this.root.as_ref().map_or(0, |root| root.open_dirs());
+        while open(self) > self.most_dirs && open(self) > self.levels.len() + 1 {
+            self.flush(send)?;
+            if self.shared.stop.load(Relaxed) {
+                return Err(ClientError::Interrupted);
+            }
+            std::thread::sleep(MOMENT);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 const LIST_BUFFER: usize = 32 << 10;
 const PRIVATE_DIR: u32 = 0o700;
@@ -21,6 +22,14 @@ const PRIVATE_DIR: u32 = 0o700;
 pub struct TargetDir {
     fd: OwnedFd,
     path: PathBuf,
+    /// How many are open, all together.
+    open: Arc<AtomicUsize>,
+}
+
+impl Drop for TargetDir {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
 }
 
 impl TargetDir {
@@ -28,7 +37,12 @@ impl TargetDir {
     pub fn root(path: &Path) -> std::io::Result<Arc<Self>> {
         std::fs::create_dir_all(path)?;
         let fd = openat(CWD, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Arc::new(Self { fd, path: path.to_owned() }))
+        Ok(Arc::new(Self { fd, path: path.to_owned(), open: Arc::new(AtomicUsize::new(1)) }))
+    }
+
+    /// How many directories of this target are open.
+    pub fn open_dirs(&self) -> usize {
+        self.open.load(Relaxed)
     }
 
     /// Where it lies.
@@ -66,7 +80,8 @@ impl TargetDir {
         };
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(&self.fd, name, flags, Mode::empty())?;
-        Ok((Arc::new(Self { fd, path: self.path.join(name) }), there))
+        self.open.fetch_add(1, Relaxed);
+        Ok((Arc::new(Self { fd, path: self.path.join(name), open: self.open.clone() }), there))
     }
 
     /// The names in it.

@@ -22,10 +22,10 @@ pub struct Ahead {
 
 impl Ahead {
     /// Counts until the end, or until `stop`. `store` is left out, as it is from the push.
-    pub fn count(&self, options: &PushOptions, store: &Path, stop: &AtomicBool) -> Result<()> {
+    pub fn count(&self, options: &PushOptions, store: Option<&Path>, stop: &AtomicBool) -> Result<()> {
         let (sources, _) = place_sources(&options.paths)?;
         let mut rules = options.excludes.clone();
-        rules.folders.push(store.to_owned());
+        rules.folders.extend(store.map(Path::to_owned));
         let excludes = Excludes::compile(&rules)?;
         let mut count = |job: walk::Job| {
             for item in &job.items {

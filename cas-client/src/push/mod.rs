@@ -144,7 +144,7 @@ fn push_once(
     let time_ns = options.time_ns.unwrap_or_else(now_ns);
     let (sources, missing) = place_sources(&options.paths)?;
     let mut rules = options.excludes.clone();
-    rules.folders.push(store.dir().to_owned());
+    rules.folders.extend(store.dir().map(Path::to_owned));
     let excludes = Excludes::compile(&rules)?;
     let session = store.index().start_session(&StartSession {
         vault: vault.id(),

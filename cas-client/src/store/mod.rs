@@ -1,9 +1,10 @@
-//! The embedded store: a directory with an index and one node, opened by the command itself.
+//! A store: a folder with an index and one node, opened by the command itself, or a cluster at an address ([`cluster`]).
 //!
-//! Promise: one process at a time; whatever an index or a node acknowledged is there at the next
+//! Promise of a folder: one process at a time; whatever an index or a node acknowledged is there at the next
 //! opening. The two are joined through the traits of `cas-net` alone, as they are over the network. An index that lost its
 //! end is refused, or opened for reading alone by who asks for that. Bytes: FORMAT §10.
 
+pub mod cluster;
 pub(crate) mod directory;
 pub mod lock;
 pub mod reached;
@@ -14,6 +15,7 @@ use crate::nodes::Nodes;
 use cas_core::id::{Epoch, Kind};
 use cas_core::signing::SigningKey;
 use cas_net::{Index, Node, ServiceError};
+use cluster::Cluster;
 use directory::Directory;
 use lock::{Lock, Patience};
 use std::path::{Path, PathBuf};
@@ -46,12 +48,23 @@ enum Mode {
     ReadOnly,
 }
 
-/// An open embedded store.
+/// An open store.
 pub struct Store {
-    dir: PathBuf,
     index: Arc<dyn Index>,
-    node: Arc<dyn Node>,
     nodes: Arc<Nodes>,
+    home: Home,
+}
+
+/// Where it is.
+enum Home {
+    Folder(Folder),
+    Cluster(Cluster),
+}
+
+/// An embedded store.
+struct Folder {
+    dir: PathBuf,
+    node: Arc<dyn Node>,
     lost_end: Option<ServiceError>,
     /// Before the lock, so that it is written under it.
     _reached: Option<reached::Note>,
@@ -65,7 +78,7 @@ impl Store {
         let lock = Lock::take(&directory.lock(), label, Patience::None)?;
         let store = Self::join(&directory, lock, Mode::Create, false)?;
         // What an interrupted creation leaves has keyrings at most. A new index beside more would take it for orphans.
-        if store.index.vaults()?.is_empty() && store.node.list(None, 64)?.iter().any(|b| b.kind != Kind::Keyring) {
+        if store.index.vaults()?.is_empty() && store.node()?.list(None, 64)?.iter().any(|b| b.kind != Kind::Keyring) {
             return Err(ClientError::NotEmpty(dir.to_owned()));
         }
         directory.seal(crate::entropy::random())?;
@@ -94,18 +107,8 @@ impl Store {
             Ok((index, report)) => {
                 let index = Arc::new(index);
                 let reached = Some(reached::Note::keep(directory.reached(), index.clone(), noted));
-                Ok((
-                    Self {
-                        dir: dir.to_owned(),
-                        index,
-                        nodes: Nodes::one(node.clone()).into(),
-                        node,
-                        lost_end: None,
-                        _reached: reached,
-                        _lock: lock,
-                    },
-                    report,
-                ))
+                let folder = Folder { dir: dir.to_owned(), node, lost_end: None, _reached: reached, _lock: lock };
+                Ok((Self::in_folder(index, folder), report))
             }
             Err(e) => {
                 directory.put_index_back(&aside)?;
@@ -137,25 +140,44 @@ impl Store {
             index.add_node(node.id())?;
             reached = Some(reached::Note::keep(directory.reached(), index.clone(), noted));
         }
-        Ok(Self {
-            dir: directory.root().to_owned(),
-            index,
-            nodes: Nodes::one(node.clone()).into(),
-            node,
-            lost_end,
-            _reached: reached,
-            _lock: lock,
-        })
+        let folder = Folder { dir: directory.root().to_owned(), node, lost_end, _reached: reached, _lock: lock };
+        Ok(Self::in_folder(index, folder))
     }
 
-    /// Where it lies.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    fn in_folder(index: Arc<cas_index::Index>, folder: Folder) -> Self {
+        Self { index, nodes: Nodes::one(folder.node.clone()).into(), home: Home::Folder(folder) }
+    }
+
+    /// The folder it lies in; `None` for a cluster.
+    pub fn dir(&self) -> Option<&Path> {
+        match &self.home {
+            Home::Folder(folder) => Some(&folder.dir),
+            Home::Cluster(_) => None,
+        }
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self) -> String {
+        match &self.home {
+            Home::Folder(folder) => folder.dir.display().to_string(),
+            Home::Cluster(cluster) => cluster.address().to_string(),
+        }
+    }
+
+    /// The cluster, if it is one.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        match &self.home {
+            Home::Folder(_) => None,
+            Home::Cluster(cluster) => Some(cluster),
+        }
     }
 
     /// Why versions may be missing from what the index tells, if it lost its end: then the store is open for reading alone.
     pub fn lost_end(&self) -> Option<&ServiceError> {
-        self.lost_end.as_ref()
+        match &self.home {
+            Home::Folder(folder) => folder.lost_end.as_ref(),
+            Home::Cluster(_) => None,
+        }
     }
 
     /// Its index.
@@ -168,15 +190,23 @@ impl Store {
         &self.nodes
     }
 
-    /// Its node.
-    pub fn node(&self) -> &Arc<dyn Node> {
-        &self.node
+    /// The one node of a folder.
+    ///
+    /// # Errors
+    /// It is a cluster: what this is wanted for, it does by itself.
+    pub fn node(&self) -> Result<&Arc<dyn Node>> {
+        match &self.home {
+            Home::Folder(folder) => Ok(&folder.node),
+            Home::Cluster(cluster) => Err(ClientError::Cluster(cluster.address().to_string())),
+        }
     }
 
     /// Ends cleanly. A store that is only dropped, or killed, loses nothing either; its next opening takes longer.
     pub fn close(self) -> Result<()> {
-        self.node.close()?;
-        self.index.close()?;
+        if let Home::Folder(folder) = &self.home {
+            folder.node.close()?;
+            self.index.close()?;
+        }
         Ok(())
     }
 }

@@ -100,8 +100,8 @@ impl World {
 
     /// Takes a block from the node; the index still knows it.
     pub fn lose(&self, id: BlockId) {
-        self.store.node().delete(&[Delete { id, epoch: Epoch(u64::MAX) }]).unwrap();
-        assert!(self.store.node().get(&id).is_err());
+        self.store.node().unwrap().delete(&[Delete { id, epoch: Epoch(u64::MAX) }]).unwrap();
+        assert!(self.store.node().unwrap().get(&id).is_err());
     }
 
     /// All pages of a manifest, each once; the root is the first.
@@ -129,7 +129,7 @@ impl World {
         let session = index.start_session(&start).unwrap().session;
         let (header, _) = Header::parse(&bytes).unwrap();
         let put = PutBlock { id, kind: header.kind, domain: header.domain, sum: Sum::of(&bytes), bytes };
-        self.store.node().put(&index.grant(session).unwrap(), vec![put]).unwrap().wait().unwrap();
+        self.store.node().unwrap().put(&index.grant(session).unwrap(), vec![put]).unwrap().wait().unwrap();
         index.close_session(session).unwrap();
     }
 
@@ -189,7 +189,7 @@ impl World {
                 puts.push(PutBlock { id: *id, kind: block.kind, domain, sum: frame.sum, bytes: frame.bytes });
             }
         }
-        let receipt = self.store.node().put(&answer.grant, puts).unwrap().wait().unwrap();
+        let receipt = self.store.node().unwrap().put(&answer.grant, puts).unwrap().wait().unwrap();
         let registered = index.register(session, Registration { headers, receipts: vec![receipt] }).unwrap();
         assert!(registered.missing.is_empty());
         let (key, root) = named.last().unwrap().clone();

@@ -116,4 +116,9 @@ calls! { Family::Rights;
     } -> AuditPage;
     /// `Rights::verify_audit`.
     22 again VerifyAudit {} -> Verdict;
+    /// Shows a node a ticket, for as long as the connection lasts. The index answers that it does not know this.
+    32 again ShowTicket {
+        /// The ticket.
+        ticket: Ticket,
+    } -> ();
 }
