@@ -115,7 +115,7 @@ impl Tickets {
 impl Introduce for Tickets {
     fn calls(&self) -> Vec<RawCall> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.iter().map(|ticket| RawCall::of(&ShowTicket { ticket: ticket.clone() })).collect()
+        held.iter().map(|ticket| RawCall::of(&ShowTicket { ticket: *ticket })).collect()
     }
 }
 
