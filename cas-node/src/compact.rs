@@ -39,7 +39,7 @@ pub fn compact(store: &Store, dead_share: f64) -> Result<u64> {
     if victims.is_empty() {
         return Ok(0);
     }
-    let start = store.ask(|answer| Order::StartCompaction { emptying: victims.clone(), answer })?;
+    let start = start(store, &victims)?;
     let sealed = victims.into_iter().filter(|number| *number < start.active);
     let mut victims: Vec<Victim> = sealed.map(|number| Victim::new(store, number, &usage[&number])).collect();
     let tight = is_tight(store, &victims);
@@ -64,11 +64,21 @@ pub fn with_room<T>(store: &Store, mut work: impl FnMut() -> Result<T>) -> Resul
     let _alone = alone(store);
     let dead: Vec<u32> =
         store.shared.read().places.usage.iter().filter(|(_, u)| dead(u) >= PAGE).map(|(n, _)| *n).collect();
-    let start = store.ask(|answer| Order::StartCompaction { emptying: dead.clone(), answer });
-    let newest = store.shared.read().places.usage.keys().last().copied().unwrap_or_default();
-    let active = start.map_or(newest, |start| start.active);
-    dead.into_iter().filter(|number| *number < active).try_for_each(|number| give_back(store, number))?;
+    let start = start(store, &dead)?;
+    dead.into_iter().filter(|number| *number < start.active).try_for_each(|number| give_back(store, number))?;
     work()
+}
+
+/// Closes the segment that is being written if it is to be emptied. If there is no room for another, it is not emptied.
+fn start(store: &Store, emptying: &[u32]) -> Result<Start> {
+    match store.ask(|answer| Order::StartCompaction { emptying: emptying.to_vec(), answer }) {
+        Err(ServiceError::Full { .. }) => {
+            let active = store.shared.read().places.usage.keys().last().copied().unwrap_or_default();
+            // As if the cache knew nothing.
+            Ok(Start { active, saved: Some(At { segment: 0, offset: 0 }) })
+        }
+        started => started,
+    }
 }
 
 /// What a segment takes of the disk, in bytes: its length, less what was given back.

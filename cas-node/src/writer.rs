@@ -126,12 +126,21 @@ impl Writer {
                 decided.into_iter().for_each(|decided| decided.refuse(refuse()));
             }
         }
-        if self.shared.read().places.fresh() >= self.checkpoint_at
-            && let Err(e) = self.checkpoint()
-        {
-            tracing::warn!("the node's index was not saved: {e}");
+        if self.shared.read().places.fresh() >= self.checkpoint_at && !self.try_checkpoint() {
             self.checkpoint_at *= 2;
         }
+    }
+
+    /// Saves the index. Without room the log goes on alone; an index that cannot be trusted, or read, stops the node.
+    fn try_checkpoint(&mut self) -> bool {
+        let saved = self.checkpoint();
+        if let Err(e) = &saved {
+            tracing::warn!("the node's index was not saved: {e}");
+        }
+        if let Err(e @ ServiceError::Damaged { .. }) = &saved {
+            self.shared.stop(format!("the node's index failed: {e}"));
+        }
+        saved.is_ok()
     }
 
     /// A group at the end of the log; it begins with what earlier ones left to be said.
@@ -210,10 +219,9 @@ impl Writer {
             self.spending(true, Self::rotate)?;
         }
         // With a cache that knows the deletes, they need not be written again; without, they are.
-        if self.unsaved > REPLAY_RECORDS
-            && let Err(e) = self.checkpoint()
-        {
-            tracing::warn!("the node's index was not saved: {e}");
+        if self.unsaved > REPLAY_RECORDS {
+            self.try_checkpoint();
+            self.shared.check()?;
         }
         Ok(Start { active: self.position.segment, saved: self.saved })
     }

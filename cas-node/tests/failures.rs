@@ -119,6 +119,67 @@ fn a_failed_sync_stops_the_node_for_all_and_for_good() {
 }
 
 #[test]
+fn too_many_open_files_are_an_error_and_no_reason_to_call_a_block_damaged_or_to_want_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::over(MemoryDisk::new());
+    let blocks: Vec<_> = (0..40).map(|n| block(n, 0, 300)).collect();
+    let store = Store::open(dir.path(), on(&disk)).unwrap();
+    blocks.iter().for_each(|one| drop(put(&store, 5, one)));
+    drop(store);
+    let store = Store::open(dir.path(), on(&disk)).unwrap();
+    let before = store.stats().unwrap();
+    disk.fail_always(Operation::Open, Fault::TooMany);
+    let is_io = |e: &ServiceError| matches!(e, ServiceError::Io { .. });
+    must_be(store.get(&blocks[0].id), is_io);
+    must_be(store.offer(&grant(6), &[blocks[0].id]), is_io);
+    must_be(store.put(&replacing(6), vec![blocks[0].clone()]), is_io);
+    must_be(store.list(None, 100), is_io);
+    must_be(store.scrub(None, u64::MAX), is_io);
+    must_be(store.regions(), is_io);
+    delete(&store, blocks[1].id, 6);
+    must_be(store.compact(0.0), is_io);
+    disk.heal();
+    assert_eq!(store.offer(&grant(6), &[blocks[0].id]).unwrap().0, [false]);
+    assert_eq!(store.get(&blocks[0].id).unwrap(), blocks[0].bytes);
+    assert_eq!(store.scrub(None, u64::MAX).unwrap().damaged, []);
+    assert_eq!(store.stats().unwrap().blocks, before.blocks - 1);
+}
+
+#[test]
+fn an_index_that_cannot_be_saved_costs_no_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks: Vec<_> = (0..341).map(|n| block(n, 0, 30)).collect();
+    let mut went_on = 0;
+    for fault in [Fault::Full(10), Fault::TooMany, Fault::Error] {
+        for n in 2.. {
+            let disk = FaultyDisk::over(MemoryDisk::new());
+            let store = Store::open(dir.path(), on(&disk)).unwrap();
+            store.put(&grant(5), blocks[..300].to_vec()).unwrap().wait().unwrap();
+            store.set_floor(0, Epoch(1)).unwrap(); // They are saved; the others will be, into the same file.
+            disk.fail_nth(n, fault, false);
+            store.put(&grant(5), blocks[300..].to_vec()).unwrap().wait().unwrap();
+            let _ = store.set_floor(0, Epoch(1)); // Behind the checkpoint.
+            let failed = disk.failed();
+            disk.heal();
+            // It goes on or stops, but answers nothing wrong.
+            if store.set_floor(0, Epoch(1)).is_ok() {
+                blocks.iter().for_each(|one| assert_eq!(store.get(&one.id).unwrap(), one.bytes));
+                went_on += failed;
+            }
+            drop(store);
+            let store = Store::open(dir.path(), on(&disk)).unwrap();
+            for one in &blocks {
+                assert_eq!(store.get(&one.id).expect("it is there"), one.bytes, "operation {n}, {fault:?}");
+            }
+            if failed == 0 {
+                break;
+            }
+        }
+    }
+    assert!(went_on > 4, "a full disk does not stop it");
+}
+
+#[test]
 fn a_full_disk_refuses_keeps_what_it_has_and_goes_on_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::over(MemoryDisk::new());

@@ -2,8 +2,9 @@
 
 mod world;
 
+use cas_core::id::Epoch;
 use cas_net::{Deleted, Node};
-use cas_node::{HEADER_LEN, Store};
+use cas_node::{At, HEADER_LEN, Record, Salt, Store, What};
 use world::*;
 
 /// A store whose last group holds three blocks; answers the offset of that group and the bytes of each of its records.
@@ -36,6 +37,78 @@ fn a_block_torn_inside_the_last_group_is_wanted_again_and_never_held() {
         lose_cache(dir.path());
     }
     assert_eq!(Store::open(dir.path(), options()).unwrap().regions().unwrap(), []);
+}
+
+#[test]
+fn half_a_copy_never_hides_what_it_was_copied_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (block(1, 0, 300), block(2, 0, 300));
+    put(&Store::open(dir.path(), options()).unwrap(), 5, &one);
+    // As a crash in the midst of a group leaves it: a copy without its bytes, something good behind.
+    let path = &segments(dir.path())[0];
+    let mut bytes = std::fs::read(path).unwrap();
+    for (block, body) in [(&one, vec![0; one.bytes.len()]), (&other, other.bytes.clone())] {
+        let record = Record {
+            what: What::Block,
+            kind: Some(block.kind),
+            len: body.len() as u32,
+            group: 1,
+            epoch: Epoch(5),
+            domain: block.domain,
+            id: block.id,
+            sum: block.sum,
+        };
+        bytes.extend(record.encode(Salt::of(&NODE_SEED, 0)));
+        bytes.extend(body);
+    }
+    std::fs::write(path, bytes).unwrap();
+    for round in 0..4 {
+        let store = Store::open(dir.path(), options()).unwrap();
+        assert_eq!(store.get(&one.id).unwrap(), one.bytes, "round {round}");
+        assert_eq!(store.get(&other.id).unwrap(), other.bytes, "round {round}");
+        assert_eq!(store.scrub(None, u64::MAX).unwrap().damaged, []);
+        put(&store, 6, &block(100 + round, 0, 10));
+        if round == 2 {
+            assert_eq!(delete(&store, one.id, 5), Deleted::Kept);
+            store.compact(0.0).unwrap();
+        }
+        drop(store);
+        lose_cache(dir.path());
+    }
+}
+
+#[test]
+fn records_that_somebody_wrote_into_his_block_are_never_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let victim = block(1, 0, 300);
+    let store = Store::open(dir.path(), options()).unwrap();
+    put(&store, 5, &victim);
+    let mut evil = block(2, 0, 0);
+    for target in [32, 148, 0] {
+        let at = At { segment: 0, offset: target };
+        evil.bytes.extend(Record::delete(victim.id, Epoch::ZERO, at).encode(Salt([0; 8])));
+        evil.bytes.extend(Record::floor(victim.id.partition(), Epoch(u64::MAX)).encode(Salt::of(&[0; 32], 0)));
+    }
+    evil.sum = cas_core::id::Sum::of(&evil.bytes);
+    put(&store, 5, &evil);
+    put(&store, 5, &block(3, 0, 10));
+    drop(store);
+    lose_cache(dir.path());
+    let path = &segments(dir.path())[0];
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[32 + HEADER_LEN + victim.bytes.len() + 50] ^= 1; // The header of the evil one rots.
+    for header in [false, true] {
+        if header {
+            bytes[3] ^= 1; // And that of the segment.
+        }
+        std::fs::write(path, &bytes).unwrap();
+        let store = Store::open(dir.path(), options()).unwrap();
+        assert_eq!(store.get(&victim.id).unwrap(), victim.bytes);
+        assert_eq!(store.floor(victim.id.partition()), Epoch::ZERO);
+        assert_eq!(store.regions().unwrap().len(), 1 + usize::from(header));
+        drop(store);
+        lose_cache(dir.path());
+    }
 }
 
 #[test]
@@ -97,7 +170,7 @@ fn compaction_after_a_restart_forgets_the_segments_it_removed() {
     blocks.chunks(100).for_each(|some| drop(store.put(&grant(5), some.to_vec()).unwrap().wait().unwrap()));
     store.close().unwrap();
     let even = blocks.iter().filter(|b| b.id.0[0] % 2 == 0);
-    let deletes: Vec<_> = even.map(|b| cas_net::Delete { id: b.id, epoch: cas_core::id::Epoch(6) }).collect();
+    let deletes: Vec<_> = even.map(|b| cas_net::Delete { id: b.id, epoch: Epoch(6) }).collect();
     assert!(store.delete(&deletes).unwrap().iter().all(|answer| *answer == Deleted::Gone));
     assert!(store.compact(0.05).unwrap() > 0);
     drop(store);

@@ -51,6 +51,8 @@ pub enum Fault {
     Short(usize),
     /// For want of room, a write after this many bytes.
     Full(usize),
+    /// Because the process has too many open files.
+    TooMany,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +65,7 @@ struct Plan {
     room: Option<u64>,
     counted: u64,
     failed: u64,
+    read_bytes: u64,
 }
 
 /// A disk that fails when told.
@@ -110,6 +113,11 @@ impl FaultyDisk {
         self.plan().failed
     }
 
+    /// Bytes read so far.
+    pub fn read_bytes(&self) -> u64 {
+        self.plan().read_bytes
+    }
+
     fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {
         self.plan.lock().expect("no thread panics with this lock")
     }
@@ -132,7 +140,7 @@ impl FaultyDisk {
         let fault = nth.map(|(_, fault, _)| fault).or(always.map(|(_, fault)| fault)).or(full);
         let written = match fault {
             None => bytes,
-            Some(Fault::Error) => 0,
+            Some(Fault::Error | Fault::TooMany) => 0,
             Some(Fault::Short(n) | Fault::Full(n)) => n.min(bytes),
         };
         plan.room = plan.room.map(|room| room - (written as u64).min(room));
@@ -150,6 +158,7 @@ impl Fault {
         match self {
             Self::Error | Self::Short(_) => rustix::io::Errno::IO.into(),
             Self::Full(_) => io::ErrorKind::StorageFull.into(),
+            Self::TooMany => rustix::io::Errno::MFILE.into(),
         }
     }
 }
@@ -209,6 +218,7 @@ struct FaultyFile {
 impl DiskFile for FaultyFile {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.disk.check(Operation::Read)?;
+        self.disk.plan().read_bytes += out.len() as u64;
         self.file.read_at(offset, out)
     }
 

@@ -1,6 +1,9 @@
 //! redb on files of our own [`crate::disk::Disk`]: to be written, or to be read without ever writing.
+//!
+//! Promise: an error of kind `InvalidData` says that the file is not to be trusted any more: the medium did not give what stood there,
+//! or did not say that it keeps it. Any other error says that the system would not just then.
 
-use crate::disk::DiskFile;
+use crate::disk::{self, DiskFile};
 use redb::StorageBackend;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -16,17 +19,21 @@ impl StorageBackend for Backend {
         self.0.byte_len()
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
+        self.0.read_at(offset, out).map_err(|e| if disk::is_damage(&e) { distrusted(e) } else { e })
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.0.sync_data().map_err(distrusted)
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.0.write_at(offset, &[data])
     }
+}
+
+fn distrusted(error: io::Error) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, error)
 }
 
 /// A file below what is written over it in memory: redb can repair it without writing to it.
@@ -56,7 +63,7 @@ impl Overlay {
         let mut bytes = Box::new([0; OVER_PAGE]);
         let at = page * OVER_PAGE as u64;
         let there = self.file.0.byte_len()?.saturating_sub(at).min(OVER_PAGE as u64) as usize;
-        self.file.0.read_at(at, &mut bytes[..there])?;
+        self.file.read(at, &mut bytes[..there])?;
         Ok(bytes)
     }
 
@@ -87,7 +94,7 @@ impl StorageBackend for Overlay {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         if over.pages.is_empty() && offset + out.len() as u64 <= self.file.0.byte_len()? {
-            return self.file.0.read_at(offset, out);
+            return self.file.read(offset, out);
         }
         for (page, start, at, n) in pages_of(offset, out.len()) {
             let part = &mut out[at..at + n];

@@ -220,7 +220,10 @@ impl Cache {
             drop(db);
             Ok(())
         });
-        filled.map_err(|fault| fault.of(&self.dir.join(NEW_FILE)))?;
+        filled.map_err(|fault| match fault {
+            Fault::System(_) => fault.of(&self.dir.join(NEW_FILE)),
+            Fault::File(why) => Fault::System(io::Error::other(why)).of(&self.dir.join(NEW_FILE)),
+        })?;
         failed
     }
 
@@ -314,7 +317,7 @@ impl Fault {
 fn caught<R>(work: impl FnOnce() -> std::result::Result<R, redb::Error>) -> std::result::Result<R, Fault> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(redb::Error::Io(e))) if !disk::is_damage(&e) => Err(Fault::System(e)),
+        Ok(Err(redb::Error::Io(e))) if e.kind() != io::ErrorKind::InvalidData => Err(Fault::System(e)),
         Ok(Err(redb::Error::PreviousIo)) => Err(Fault::System(io::Error::other("an operation before failed"))),
         Ok(Err(e)) => Err(Fault::File(e.to_string())),
         Err(panic) => {
