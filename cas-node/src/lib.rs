@@ -5,12 +5,13 @@
 //! Not here: which block goes where, who may write (grants are verified, not judged), the network.
 //!
 //! ```text
-//! put      serve (verifies) → writer (one group: decide, write, sync) → state (findable) → receipt
-//! get      serve → state (where) → files (reads, verifies)
+//! put      answers (verifies) → writer (one group: decide, write, sync) → state (findable) → receipt
+//! get      answers → state (where) → files (reads, verifies)
 //! open     store → index (cache) → replay (the rest of the segments) → writer
 //! gc       writer (deletes) → compact (copies) → retire (removes)
 //! ```
 
+mod answers;
 mod compact;
 mod files;
 mod group;
@@ -25,7 +26,6 @@ mod retire;
 mod scan;
 mod scrub;
 mod segment;
-mod serve;
 mod shared;
 mod state;
 mod store;
@@ -35,11 +35,11 @@ mod writer;
 pub mod disk;
 pub mod inspect;
 
+pub use answers::MAX_PUT_BYTES;
 pub use index::Region;
 pub use options::{
     DEFAULT_FRESH, DEFAULT_GROUP_BYTES, DEFAULT_RESERVE, DEFAULT_SEGMENT_BYTES, DEFAULT_SOFT_FREE, MAX_SEGMENT_BYTES,
     Options,
 };
 pub use record::{At, HEADER_LEN, Record, Salt, What};
-pub use serve::MAX_PUT_BYTES;
 pub use store::Store;

@@ -3,6 +3,7 @@
 //! Promise: one process writes to it, or some read. An open for reading writes nothing, and reads what one for writing reads: the
 //! saved index, and of the segments what came after it.
 
+use crate::answers::MAX_PUT_BYTES;
 use crate::disk::Disk;
 use crate::files::Files;
 use crate::index::{Places, Position, Region};
@@ -13,7 +14,6 @@ use crate::replay::{self, Replayed};
 use crate::reserve::Reserve;
 use crate::scrub;
 use crate::segment::SEGMENT_HEADER;
-use crate::serve::MAX_PUT_BYTES;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::writer::{self, Limits, Writer};
@@ -27,7 +27,7 @@ use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// A local store of blocks. Dropping it loses nothing, but only [`Node::close`] ends it cleanly.
+/// A local store of blocks. Dropping it loses nothing, but only [`cas_net::Node::close`] ends it cleanly.
 pub struct Store {
     pub(crate) key: Arc<SigningKey>,
     pub(crate) index: PublicKey,
@@ -129,7 +129,7 @@ impl Store {
     }
 
     /// Bytes of segments that are no records though they were written once: what stood there is not known. Blocks known to
-    /// have stood there are named by [`Node::scrub`]. Reads the headers of all segments.
+    /// have stood there are named by [`cas_net::Node::scrub`]. Reads the headers of all segments.
     pub fn regions(&self) -> Result<Vec<Region>> {
         scrub::regions(self)
     }
