@@ -9,7 +9,7 @@
 //!
 //! Promise: nothing is changed but bad marks, which make the next push of the same content replace the block. Each
 //! shared page is verified once. What cannot be checked for want of a key is counted, and checked as far as ids, sums and clear
-//! children go. Memory: bounded; beyond [`PASS_BLOCKS`] blocks are compared and read in several passes.
+//! children go. Memory: bounded; beyond `PASS_BLOCKS` blocks are compared and read in several passes.
 
 mod compare;
 mod part;

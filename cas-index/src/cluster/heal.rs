@@ -1,6 +1,6 @@
 //! Heal rows: blocks with members that have no copy, since when, and who else has one. FORMAT §12.
 //!
-//! Promise: [`put`] alone writes them, and keeps the counters of [`Meta`] right.
+//! Promise: `put` alone writes them, and keeps the counters of [`Meta`] right.
 
 use crate::state::{Meta, damaged};
 use crate::tables::{Table, Tables};

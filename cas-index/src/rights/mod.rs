@@ -2,7 +2,7 @@
 //!
 //! Promise (law 10): no device does what its roles do not say, no version goes before its lock ends, no account holds
 //! more than its quota, under any order of events and any clock. Every decision is made where the change is applied
-//! ([`apply`]), from the tables alone; [`Guarded`] asks the same question earlier, for what is only read.
+//! (`apply`), from the tables alone; [`Guarded`] asks the same question earlier, for what is only read.
 //! Whoever opens the index itself, without a [`Guarded`], owns it: that is the embedded store, and it costs nothing there.
 //!
 //! One file per matter: [`holder`] (who may what), people, sharing, locks, quotas, domains, voids; [`clock`], [`password`] and

@@ -1,6 +1,6 @@
 //! Quotas: stored bytes per user and per vault. DESIGN §10.
 //!
-//! Promise: usage is changed where rows are, in the same command ([`charge`]), so that it equals a recount at any time; and
+//! Promise: usage is changed where rows are, in the same command (`charge`), so that it equals a recount at any time; and
 //! no registration or commit lets an account hold more than its quota: it is refused as a whole. What has been sent when
 //! it is refused are bodies on nodes without a row, at most what one client has in flight; they go as orphans.
 //!
