@@ -4,6 +4,8 @@
 //! [`state::apply`], to [`tables`]. [`Index`] is the handle that joins them and implements [`cas_net::Index`]: a
 //! writer thread takes commands in order; reads go to the tables directly.
 //!
+//! [`serve`] makes a server of it: QUIC, nodes, schedules, metrics.
+//!
 //! When the index is lost, [`rebuild()`] makes a new one from what the nodes hold. [`inspect`] shows what
 //! stands on disk without opening it.
 
@@ -20,6 +22,7 @@ pub mod inspect;
 pub mod log;
 pub mod recount;
 pub mod rights;
+pub mod serve;
 pub mod state;
 pub mod tables;
 

@@ -1,5 +1,7 @@
 //! How an index is opened.
 
+use crate::cluster::liveness;
+use crate::cluster::planner::Throttle;
 use crate::disk::{Disk, LocalDisk};
 use cas_core::id::Epoch;
 use std::sync::Arc;
@@ -47,6 +49,10 @@ pub struct Options {
     pub checkpoint_weight: usize,
     /// At close, and after half a minute, a checkpoint is made only if the log is at least this long, in bytes.
     pub checkpoint_worth: u64,
+    /// When the silence of a node means what.
+    pub liveness: liveness::Settings,
+    /// How much is healed and moved at once.
+    pub throttle: Throttle,
     /// File operations.
     pub disk: Arc<dyn Disk>,
 }
@@ -65,6 +71,8 @@ impl Options {
             checkpoint_log: DEFAULT_CHECKPOINT_LOG,
             checkpoint_weight: DEFAULT_CHECKPOINT_WEIGHT,
             checkpoint_worth: DEFAULT_CHECKPOINT_WORTH,
+            liveness: liveness::Settings::default(),
+            throttle: Throttle::default(),
             disk: Arc::new(LocalDisk),
         }
     }

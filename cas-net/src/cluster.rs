@@ -10,6 +10,7 @@ mod layout;
 mod messages;
 mod orders;
 mod remote;
+mod runs;
 
 pub use layout::{Layout, Member};
 pub use messages::{
@@ -18,9 +19,11 @@ pub use messages::{
 };
 pub use orders::{CopyBlock, CopyDone, CopyFailed, CopyFault, CopyOrder, Damage, Floored, InventoryChunk, Order};
 pub use remote::{Asker, RemoteCluster, answer};
+pub use runs::{RunEnd, RunInfo};
 
-use crate::{Delete, NodeId, Result};
-use cas_core::id::BlockId;
+use crate::rights::Revocations;
+use crate::{Delete, NodeId, Result, ServiceError};
+use cas_core::id::{BlockId, Epoch};
 
 /// Nodes beat this often, in nanoseconds.
 pub const BEAT_NS: i64 = 2_000_000_000;
@@ -34,6 +37,8 @@ pub const MAX_COPIES: usize = 4096;
 pub const MAX_INVENTORY: usize = 1 << 14;
 /// Orders in one answer to a beat.
 pub const MAX_ORDERS: usize = 256;
+/// Runs in one answer.
+pub const MAX_RUNS: u32 = 256;
 /// Damaged blocks in one beat; more come with the next.
 pub const MAX_DAMAGE: usize = 4096;
 /// How long a join token may live at most, in nanoseconds: a week.
@@ -96,4 +101,28 @@ pub trait Cluster: Send + Sync {
     /// # Errors
     /// `Conflict` if nodes or layout have changed since.
     fn apply_layout(&self, plan: &PlanShown) -> Result<()>;
+
+    /// Which tickets are void before their time, if the list has another version than this one. Nodes ask with each beat.
+    /// An index without people has none.
+    fn revocations(&self, _known: Epoch) -> Result<Option<Revocations>> {
+        Ok(None)
+    }
+
+    /// The newest runs of what an index does by schedule or because somebody asks, newest first; at most [`MAX_RUNS`].
+    fn runs(&self, _limit: u32) -> Result<Vec<RunInfo>> {
+        Ok(Vec::new())
+    }
+
+    /// Has `gc`, `scrub`, `retention` or `backup` done, as soon as the run under way has ended. For operators. Does not wait.
+    ///
+    /// # Errors
+    /// `NotFound` for another word; `Denied` where nothing runs by itself.
+    fn ask_run(&self, task: &str) -> Result<()> {
+        Err(ServiceError::Denied(format!("nothing runs by itself here: no {task}")))
+    }
+
+    /// Lets an index that was restored from an export sweep again: somebody has looked. For operators.
+    fn release(&self) -> Result<()> {
+        Ok(())
+    }
 }

@@ -81,18 +81,33 @@ pub(crate) fn put(tables: &mut impl Tables, meta: &mut Meta, id: &BlockId, row: 
 /// All heal rows of a partition, in order of id.
 pub fn of_partition(tables: &impl Tables, meta: &Meta, partition: u16) -> Result<Vec<(BlockId, HealRow)>> {
     let mut out = Vec::new();
+    any_of_partition(tables, meta, partition, |id, heal| {
+        out.push((id, heal));
+        Ok(false)
+    })?;
+    Ok(out)
+}
+
+/// Whether any heal row of a partition is like this; looks no farther than the first one that is.
+pub fn any_of_partition(
+    tables: &impl Tables,
+    meta: &Meta,
+    partition: u16,
+    mut is_it: impl FnMut(BlockId, HealRow) -> Result<bool>,
+) -> Result<bool> {
+    let mut found = false;
     if meta.short == 0 {
-        return Ok(out);
+        return Ok(false);
     }
     tables.scan(Table::Heal, &first_id(partition), &mut |key, value| {
         let id = id_of(key)?;
         if id.partition() != partition {
             return Ok(false);
         }
-        out.push((id, decode(&id, value)?));
-        Ok(true)
+        found = is_it(id, decode(&id, value)?)?;
+        Ok(!found)
     })?;
-    Ok(out)
+    Ok(found)
 }
 
 /// The lowest id of a partition.

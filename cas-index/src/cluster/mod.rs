@@ -4,7 +4,7 @@
 //! copy counts only if a receipt, a copy answer or a list proves it under an epoch not older than the moment since when it
 //! was missing, and than the node's membership with this disk. Whatever moves is a partition with one member on its
 //! way in, one on its way out; until the flip an acknowledgement needs the minimum among both.
-//! Not here: who is alive ([`liveness`] decides and says so by a command), the wire.
+//! Not here: who is alive ([`liveness`] decides and says so by a command), what is done next ([`planner`]), the wire.
 //!
 //! A store without a layout is the case with which everything begins: every known node is a member of every partition,
 //! one copy is enough, nothing is ever short. The embedded store is that, and pays nothing for what stands here.
@@ -18,6 +18,7 @@ mod moves;
 mod nodes;
 pub mod partition;
 pub mod placement;
+pub mod planner;
 
 pub use command::Command;
 pub use heal::HealRow;

@@ -1,7 +1,7 @@
 //! The one way in which anything moves: Stable → Moving{old, new} → Stable, one member of a partition at a time. DESIGN §8.
 
-use super::heal::{HealRow, of_partition, put};
-use super::nodes::nodes;
+use super::heal::{HealRow, any_of_partition, of_partition, put};
+use super::nodes::{NodeRow, Want, nodes};
 use super::partition::{Count, Entry, PARTITION_COUNT, Partition, pool, store_pool};
 use super::placement::Placement;
 use crate::state::interned::{self, Interned};
@@ -40,6 +40,11 @@ pub(super) fn apply_layout(
         partition.store(tables, at);
         if let Some(node) = given_up {
             forget_member(tables, meta, at, node)?;
+        }
+    }
+    for (key, row) in nodes(tables)? {
+        if row.want == Want::New && table.nodes().binary_search(&key).is_ok() {
+            NodeRow { want: Want::Member, ..row }.store(tables, &key.0);
         }
     }
     store_pool(tables, table.pool());
@@ -149,13 +154,11 @@ pub fn can_flip(
     let Some(out) = partition.leaving() else {
         // One more copy: it must be everywhere that there is anything to copy.
         let Some(joining) = partition.joining() else { return Ok(true) };
-        for (_, heal) in of_partition(tables, meta, at)? {
-            let sources = placement.copies_with(tables, at, &heal)?.0;
-            if heal.missing_since(joining.node).is_some() && !sources.is_empty() {
-                return Ok(false);
-            }
-        }
-        return Ok(true);
+        let waits = any_of_partition(tables, meta, at, |_, heal| {
+            let lacks = heal.missing_since(joining.node).is_some();
+            Ok(lacks && !placement.copies_with(tables, at, &heal)?.0.is_empty())
+        })?;
+        return Ok(!waits);
     };
     if placement.is_lost(out.node) {
         return Ok(true);
@@ -166,29 +169,27 @@ pub fn can_flip(
     }
     if is_away {
         // What only it has waits for it; everything else is done without it.
-        for (_, heal) in of_partition(tables, meta, at)? {
-            let there = placement.copies_with(tables, at, &heal)?.0;
-            if heal.missing_since(out.node).is_none() && there.is_empty() {
-                return Ok(false);
-            }
-        }
-        return Ok(true);
+        let waits = any_of_partition(tables, meta, at, |_, heal| {
+            let has = heal.missing_since(out.node).is_none();
+            Ok(has && placement.copies_with(tables, at, &heal)?.0.is_empty())
+        })?;
+        return Ok(!waits);
     }
     let minimum = placement.minimum(partition.entries.iter().filter(|entry| entry.is_new()).count());
-    for (_, heal) in of_partition(tables, meta, at)? {
+    let loses = any_of_partition(tables, meta, at, |_, heal| {
         if heal.missing_since(out.node).is_some() {
-            continue;
+            return Ok(false);
         }
-        let loses = match partition.joining() {
+        Ok(match partition.joining() {
             Some(joining) => heal.missing_since(joining.node).is_some(),
             None => {
                 let there = placement.copies_with(tables, at, &heal)?.0;
                 there.iter().filter(|node| **node != out.node).count() < minimum
             }
-        };
-        if loses {
-            return Ok(false);
-        }
+        })
+    })?;
+    if loses {
+        return Ok(false);
     }
     // Nobody to take its place: the others must be known to have it.
     let others = partition.entries.iter().filter(|entry| entry.is_new());

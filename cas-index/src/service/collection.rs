@@ -4,11 +4,12 @@ use super::{By, Index, unexpected};
 use crate::command::{Command, MAX_EDGES, Packed};
 use crate::state::blocks::{Row, kids, row};
 use crate::state::{Condemnation, Meta, Outcome, Session, sessions};
-use crate::tables::{Table, Tables};
+use crate::tables::{Layered, Table, Tables};
 use cas_core::id::BlockId;
 use cas_net::{
     Condemned, Delete, Deleted, GcHolder, IndexStatus, NodeId, Result, ServiceError, SessionId, SessionInfo, StoredRow,
 };
+use std::sync::PoisonError;
 
 impl Index {
     pub(crate) fn end_others(&self, by: By, keep: &[SessionId]) -> Result<Vec<SessionInfo>> {
@@ -27,7 +28,8 @@ impl Index {
     }
 
     /// Ends sessions whose clients have not been heard of for the lease. One that is first seen after a restart begins a new lease.
-    fn expire(&self) -> Result<()> {
+    /// Answers how many there were.
+    pub(crate) fn expire(&self) -> Result<usize> {
         let now = self.now_ns();
         let all = sessions(&*self.tables())?;
         let expired: Vec<SessionId> = {
@@ -39,11 +41,16 @@ impl Index {
             };
             all.iter().filter(|session| due(session)).map(|session| session.id).collect()
         };
-        for session in expired {
+        for session in &expired {
             self.submit(Command::EndSession { session: session.0 }, false)?;
-            self.memory().remove(&session);
+            self.memory().remove(session);
         }
-        Ok(())
+        Ok(expired.len())
+    }
+
+    /// All tables as they stand now, for a long read while commands go on.
+    pub(crate) fn frozen(&self) -> Result<Layered> {
+        self.shared.tables.write().unwrap_or_else(PoisonError::into_inner).frozen()
     }
 
     pub(super) fn condemn_some(&self, limit: usize) -> Result<Condemned> {

@@ -13,6 +13,7 @@
 //! names an epoch that could come to mean something else. If a block was condemned or marked bad after that epoch, or
 //! the session itself is younger, one sync comes first; registration would refuse the older grant.
 
+mod cluster;
 mod collection;
 mod names;
 mod push;
@@ -49,6 +50,8 @@ pub struct Index {
     memory: Mutex<HashMap<SessionId, receipts::Memory>>,
     /// `None` when opened read-only, and while it is being dropped.
     jobs: Option<mpsc::SyncSender<Job>>,
+    /// What is remembered of nodes beside their rows.
+    desk: cluster::Desk,
     /// What connections share: see [`crate::rights`].
     pub(crate) doors: Doors,
     pub(crate) cluster_clock: OnceLock<ClusterClock>,

@@ -2,12 +2,14 @@
 
 use super::receipts::Word;
 use super::{By, Index, unexpected};
+use crate::cluster::command::MoreCover;
+use crate::cluster::{self, Placement};
 use crate::command::{Command, Cover, MAX_EDGES, NewPage, Packed, Register};
 use crate::rights::quota;
 use crate::state::blocks::{Row, State, bad_in, row};
-use crate::state::{self, Outcome, Session};
+use crate::state::{self, Meta, Outcome, Session};
 use cas_core::frame::Header;
-use cas_core::id::{BlockId, DomainId, Epoch, Kind};
+use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey};
 use cas_core::snapshot::{SnapshotObject, What};
 use cas_net::{
     Commit, Committed, Grant, HaveAnswer, Receipt, Registered, Registration, Result, ServiceError, SessionId,
@@ -78,8 +80,16 @@ impl Index {
             if state::session(&*tables, session.id)?.is_none() {
                 return Err(ServiceError::SessionGone(session.id));
             }
+            let meta = Meta::load(&*tables)?;
+            let mut placement = Placement::load(&*tables, &meta)?;
             for id in part {
-                look.take(session, row(&*tables, id)?.filter(|row| row.domain == session.domain));
+                let row = row(&*tables, id)?.filter(|row| row.domain == session.domain);
+                let mut few = None;
+                if !placement.is_open() && row.is_some_and(|row| row.state == State::Live) {
+                    let verdict = placement.judge(&*tables, &meta, id, true, &[])?;
+                    few = Some(verdict.not_older).filter(|_| !verdict.enough);
+                }
+                look.take(session, row, few);
             }
         }
         Ok(look)
@@ -109,8 +119,8 @@ impl Index {
             let (now, later) = rest.split_at(first_batch(rest));
             let (heal_now, heal_later) = heal.split_at(heal.len().min(MAX_EDGES));
             (rest, heal) = (later, heal_later);
-            let (command, ids) = self.batch(session, now, heal_now);
-            match self.submit(Command::Register(command), false)? {
+            let (command, ids) = self.batch(session, now, heal_now)?;
+            match self.submit(command, false)? {
                 Outcome::Registered(missing) if missing.is_empty() => {}
                 Outcome::Registered(missing) => return Ok(Registered { missing }),
                 other => unexpected(&other),
@@ -119,6 +129,7 @@ impl Index {
                 memory.forget(&ids);
             }
         }
+        self.late_copies(&registration.receipts)?;
         Ok(Registered::default())
     }
 
@@ -143,7 +154,7 @@ impl Index {
     }
 
     /// One command, and the ids in it: those with receipts first.
-    fn batch(&self, session: SessionId, pages: &[Page], heals: &[BlockId]) -> (Register, Vec<BlockId>) {
+    fn batch(&self, session: SessionId, pages: &[Page], heals: &[BlockId]) -> Result<(Command, Vec<BlockId>)> {
         let mut places: HashMap<BlockId, u32> = HashMap::new();
         let mut ids: Vec<BlockId> = Vec::new();
         let named = pages.iter().flat_map(|p| p.children.iter().chain([&p.id])).chain(heals);
@@ -153,30 +164,38 @@ impl Index {
                 0
             });
         }
-        let memory = self.memory();
-        let words: HashMap<BlockId, Word> = match memory.get(&session) {
-            None => HashMap::new(),
-            Some(memory) => {
-                let with_header: HashSet<&BlockId> = pages.iter().map(|page| &page.id).chain(heals).collect();
-                let counts = |id: &BlockId, word: &Word| !word.has_children || with_header.contains(id);
-                let word = |id: &BlockId| memory.word(id).filter(|word| counts(id, word));
-                ids.iter().filter_map(|id| Some((*id, word(id)?))).collect()
+        let with_header: HashSet<&BlockId> = pages.iter().map(|page| &page.id).chain(heals).collect();
+        let mut words: HashMap<BlockId, Vec<Word>> = HashMap::new();
+        {
+            let tables = self.tables();
+            let memory = self.memory();
+            for id in memory.get(&session).filter(|memory| !memory.is_empty()).map_or(&[][..], |_| &ids[..]) {
+                let mut said = memory[&session].words(id, || Ok(row(&*tables, id)?.map(|row| row.sum)))?;
+                said.retain(|word| !word.has_children || with_header.contains(id));
+                if !said.is_empty() {
+                    words.insert(*id, said);
+                }
             }
-        };
-        drop(memory);
+        }
         ids.sort_by_key(|id| !words.contains_key(id));
         for (place, id) in ids.iter().enumerate() {
             places.insert(*id, place as u32);
         }
         let mut out = Register { session: session.0, ids: Packed::of_ids(&ids), ..Register::default() };
-        let mut nodes = Vec::new();
-        for word in ids.iter().map_while(|id| words.get(id)) {
-            let node = nodes.iter().position(|node| *node == word.node).unwrap_or_else(|| {
-                nodes.push(word.node);
-                nodes.len() - 1
-            });
-            out.sums.0.extend_from_slice(word.sum.as_bytes());
-            out.covers.push(Cover { len: word.len, grant: word.grant.0, node: node as u32 });
+        let (mut nodes, mut more): (Vec<PublicKey>, Vec<MoreCover>) = Default::default();
+        for said in ids.iter().map_while(|id| words.get(id)) {
+            for (n, word) in said.iter().enumerate() {
+                let node = nodes.iter().position(|node| *node == word.node).unwrap_or_else(|| {
+                    nodes.push(word.node);
+                    nodes.len() - 1
+                }) as u32;
+                if n == 0 {
+                    out.sums.0.extend_from_slice(word.sum.as_bytes());
+                    out.covers.push(Cover { len: word.len, grant: word.grant.0, node });
+                } else {
+                    more.push(MoreCover { at: out.covers.len() as u32 - 1, node, grant: word.grant.0 });
+                }
+            }
         }
         out.nodes = Packed(nodes.iter().flat_map(|node| node.0).collect());
         out.pages = pages
@@ -187,7 +206,12 @@ impl Index {
                 children: page.children.iter().map(|child| places[child]).collect(),
             })
             .collect();
-        (out, ids)
+        // The embedded store has one node, and its log the shorter command.
+        let command = match more.is_empty() {
+            true => Command::Register(out),
+            false => Command::Cluster(cluster::Command::Register { register: out, more }),
+        };
+        Ok((command, ids))
     }
 
     pub(crate) fn close_one(&self, by: By, session: SessionId) -> Result<()> {
@@ -222,9 +246,10 @@ struct Look {
 }
 
 impl Look {
-    /// The row of the next id.
-    fn take(&mut self, session: &Session, row: Option<Row>) {
-        let present = row.is_some_and(|row| row.state == State::Live);
+    /// The row of the next id. `few`: it has too few copies, and a grant for more must not be older than this.
+    fn take(&mut self, session: &Session, row: Option<Row>, few: Option<Epoch>) {
+        let present = few.is_none() && row.is_some_and(|row| row.state == State::Live);
+        self.not_older = self.not_older.max(few.unwrap_or_default());
         if let Some(row) = row {
             if present && row.count == 0 && row.zero < session.start() {
                 self.touch.push(self.present.len());

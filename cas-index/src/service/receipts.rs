@@ -14,6 +14,9 @@ use std::collections::HashMap;
 /// Blocks whose receipts wait, per session.
 const MAX_WAITING: usize = 1 << 18;
 
+/// Receipts of one block that one registration uses.
+const MAX_WORDS: usize = 8;
+
 /// What is known of a session beside its row.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -56,11 +59,23 @@ impl Memory {
         }
     }
 
-    /// What is said of a block: of the sum with most receipts, the word under the newest grant.
-    pub(super) fn word(&self, id: &BlockId) -> Option<Word> {
-        let words = self.waiting.get(id)?;
-        let votes = |sum: &Sum| words.iter().filter(|word| word.sum == *sum).count();
-        words.iter().max_by_key(|word| (votes(&word.sum), word.sum, word.grant)).copied()
+    /// What nodes say of a block, of one sum: that of its row if anybody has it, else the one with most receipts. The word
+    /// under the newest grant comes first.
+    pub(super) fn words(&self, id: &BlockId, of_row: impl FnOnce() -> Result<Option<Sum>>) -> Result<Vec<Word>> {
+        let Some(all) = self.waiting.get(id) else { return Ok(Vec::new()) };
+        let votes = |sum: &Sum| all.iter().filter(|word| word.sum == *sum).count();
+        let most = all.iter().map(|word| word.sum).max_by_key(|sum| (votes(sum), *sum)).unwrap_or(Sum::ZERO);
+        // One sum is the rule: then nobody has to look.
+        let wanted = if votes(&most) == all.len() { most } else { of_row()?.filter(|s| votes(s) > 0).unwrap_or(most) };
+        let mut words: Vec<Word> = all.iter().filter(|word| word.sum == wanted).copied().collect();
+        words.sort_by_key(|word| std::cmp::Reverse(word.grant));
+        words.truncate(MAX_WORDS);
+        Ok(words)
+    }
+
+    /// Nothing is said of anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Forgets what was used.

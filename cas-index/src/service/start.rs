@@ -1,5 +1,6 @@
 //! Opening: the tables of the last checkpoint, and the replay of what was logged since.
 
+use super::cluster::Desk;
 use super::writer::Writer;
 use super::{Index, Shared};
 use crate::command::Command;
@@ -62,7 +63,8 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Index> {
         jobs = Some(sender);
     }
     let (doors, cluster_clock) = (Default::default(), OnceLock::new());
-    Ok(Index { shared, key, options, memory: Mutex::default(), jobs, doors, cluster_clock, writer, _lock: lock })
+    let (desk, memory) = (Desk::new(options.liveness, options.throttle), Mutex::default());
+    Ok(Index { shared, key, options, memory, jobs, desk, doors, cluster_clock, writer, _lock: lock })
 }
 
 /// Before anything is cut or written: what seems a torn tail may be what was lost.

@@ -70,7 +70,8 @@ const WRITE_NEW_CACHE: usize = 4 << 20;
 pub struct Base {
     // Field order is drop order: tables and their transaction before the database.
     tables: OpenedTables,
-    handle: Handle,
+    /// Shared with the bases that are [`Self::frozen`], which may outlive the file's name.
+    handle: Arc<Handle>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     cache_bytes: usize,
@@ -82,7 +83,7 @@ impl Base {
     pub fn open(dir: &Path, disk: Arc<dyn Disk>, cache_bytes: usize, read_only: bool) -> Result<Self> {
         let tables = std::array::from_fn(|_| None);
         let broken = Arc::new(OnceLock::new());
-        let mut base = Self { tables, handle: Handle::None, disk, dir: dir.to_owned(), cache_bytes, broken };
+        let mut base = Self { tables, handle: Arc::new(Handle::None), disk, dir: dir.to_owned(), cache_bytes, broken };
         let files = base.disk.list(dir).map_err(|e| ServiceError::io(format!("list {}", dir.display()), e))?;
         let (path, new) = (dir.join(FILE), dir.join(NEW_FILE));
         if files.contains(&new) && !read_only {
@@ -97,7 +98,7 @@ impl Base {
 
     /// Whether there is a file.
     pub fn exists(&self) -> bool {
-        !matches!(self.handle, Handle::None)
+        !matches!(*self.handle, Handle::None)
     }
 
     /// What broke, if anything did: nothing more may be written then.
@@ -207,7 +208,7 @@ impl Base {
 
     /// Makes the file writable for [`Self::merge`]; readers must be kept out. After an error they go on with the old handle.
     pub fn make_writable(&mut self) -> Result<()> {
-        if matches!(self.handle, Handle::ReadOnly(_)) {
+        if matches!(*self.handle, Handle::ReadOnly(_)) {
             let handle = Handle::Writable(self.open_writable(&self.dir.join(FILE))?);
             self.take(handle)?;
         }
@@ -216,7 +217,7 @@ impl Base {
 
     /// Writes the changes into the file, durably. Readers go on with the old state until [`Self::reload`].
     pub fn merge(&self, changes: &Changes) -> Result<()> {
-        let Handle::Writable(db) = &self.handle else { panic!("merge needs a writable file") };
+        let Handle::Writable(db) = &*self.handle else { panic!("merge needs a writable file") };
         self.guarded(|| {
             let txn = begin(db)?;
             for table in Table::ALL {
@@ -265,9 +266,26 @@ impl Base {
         Ok(())
     }
 
+    /// The same rows for ever, for a long read beside checkpoints; readers must be kept out. What breaks while it is read breaks
+    /// nothing else. As long as it lives, the file only grows.
+    pub fn frozen(&mut self) -> Result<Self> {
+        // Two handles of one file know nothing of one another: a writer would reuse what a reader still reads.
+        self.make_writable()?;
+        let broken = Arc::new(OnceLock::new());
+        let (disk, dir, cache_bytes) = (self.disk.clone(), self.dir.clone(), self.cache_bytes);
+        Ok(Self {
+            tables: self.open_tables(&self.handle)?,
+            handle: self.handle.clone(),
+            disk,
+            dir,
+            cache_bytes,
+            broken,
+        })
+    }
+
     fn take(&mut self, handle: Handle) -> Result<()> {
         self.tables = self.open_tables(&handle)?;
-        self.handle = handle;
+        self.handle = Arc::new(handle);
         Ok(())
     }
 

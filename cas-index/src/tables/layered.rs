@@ -62,6 +62,11 @@ impl Layered {
         Ok(())
     }
 
+    /// The same rows for ever, for a long read while changes go on. Copies the changes since the last checkpoint.
+    pub fn frozen(&mut self) -> Result<Self> {
+        Ok(Self { base: self.base.frozen()?, changes: self.changes.clone(), weight: self.weight })
+    }
+
     /// The changes are in the base now.
     pub fn forget_changes(&mut self) {
         self.changes = Default::default();

@@ -2,12 +2,13 @@
 
 use super::{
     Beat, BeatAnswer, ClusterStatus, CopyDone, Damage, Floored, InventoryChunk, Join, JoinToken, Joined, Layout,
-    Located, NodeChange, NodeInfo, PlanShown,
+    Located, NodeChange, NodeInfo, PlanShown, RunInfo,
 };
 use crate::calls::Family;
+use crate::rights::Revocations;
 use crate::wire::calls;
 use crate::{Delete, NodeId};
-use cas_core::id::BlockId;
+use cas_core::id::{BlockId, Epoch};
 
 calls! { Family::Cluster;
     /// `Cluster::join_token`.
@@ -85,4 +86,21 @@ calls! { Family::Cluster;
         /// What was shown.
         plan: PlanShown,
     } -> ();
+    /// `Cluster::revocations`.
+    16 again GetRevocations {
+        /// The version that is known.
+        known: Epoch,
+    } -> Option<Revocations>;
+    /// `Cluster::runs`.
+    17 again GetRuns {
+        /// At most so many.
+        limit: u32,
+    } -> Vec<RunInfo>;
+    /// `Cluster::ask_run`.
+    18 again AskRun {
+        /// Its name.
+        task: String,
+    } -> ();
+    /// `Cluster::release`.
+    19 again ReleaseIndex {} -> ();
 }

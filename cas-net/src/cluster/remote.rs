@@ -3,14 +3,14 @@
 use super::calls as c;
 use super::{
     Beat, BeatAnswer, Cluster, ClusterStatus, CopyDone, Damage, Floored, InventoryChunk, Join, JoinToken, Joined,
-    Layout, Located, NodeChange, NodeInfo, PlanShown,
+    Layout, Located, NodeChange, NodeInfo, PlanShown, RunInfo,
 };
 use crate::calls::Call;
 use crate::limits::MAX_REQUEST_ITEMS;
-use crate::rights::Ask;
+use crate::rights::{Ask, Revocations};
 use crate::wire::{decode, encode};
 use crate::{Delete, NodeId, Result, ServiceError};
-use cas_core::id::{BlockId, PublicKey};
+use cas_core::id::{BlockId, Epoch, PublicKey};
 
 /// [`Cluster`] by asking.
 #[derive(Debug, Clone)]
@@ -75,6 +75,22 @@ impl<A: Ask> Cluster for RemoteCluster<A> {
 
     fn apply_layout(&self, plan: &PlanShown) -> Result<()> {
         self.0.ask(&c::ApplyLayout { plan: plan.clone() })
+    }
+
+    fn revocations(&self, known: Epoch) -> Result<Option<Revocations>> {
+        self.0.ask(&c::GetRevocations { known })
+    }
+
+    fn runs(&self, limit: u32) -> Result<Vec<RunInfo>> {
+        self.0.ask(&c::GetRuns { limit })
+    }
+
+    fn ask_run(&self, task: &str) -> Result<()> {
+        self.0.ask(&c::AskRun { task: task.to_owned() })
+    }
+
+    fn release(&self) -> Result<()> {
+        self.0.ask(&c::ReleaseIndex {})
     }
 }
 
@@ -159,6 +175,16 @@ pub fn answer(cluster: &dyn Cluster, asker: &Asker, method: u16, message: &[u8])
         c::ApplyLayout::METHOD => run(message, |q: c::ApplyLayout| {
             asker.operates()?;
             cluster.apply_layout(&q.plan)
+        }),
+        c::GetRevocations::METHOD => run(message, |q: c::GetRevocations| cluster.revocations(q.known)),
+        c::GetRuns::METHOD => run(message, |q: c::GetRuns| cluster.runs(q.limit)),
+        c::AskRun::METHOD => run(message, |q: c::AskRun| {
+            asker.operates()?;
+            cluster.ask_run(&q.task)
+        }),
+        c::ReleaseIndex::METHOD => run(message, |_: c::ReleaseIndex| {
+            asker.operates()?;
+            cluster.release()
         }),
         _ => Err(ServiceError::Protocol(format!("the cluster has no request {method}"))),
     }
