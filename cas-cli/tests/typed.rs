@@ -63,10 +63,10 @@ fn a_pipe_gets_no_progress_and_no_escapes() {
 }
 
 #[test]
-fn check_says_what_it_could_not_look_into_unless_that_was_asked() {
+fn check_wants_a_key_unless_it_is_told_to_do_without() {
     let desk = filled();
-    let done = desk.cas(["--identity", "absent", "check", "--read-data"]).expect(3);
-    assert!(done.stderr.contains("not checked, for want of a key"), "{done:#?}");
+    let done = desk.cas(["--identity", "absent", "check", "--read-data"]).expect(12);
+    assert!(done.stderr.contains("--without-key"), "{done:#?}");
     desk.cas(["--identity", "absent", "check", "--without-key"]).expect(0);
     let asked = desk.cas(["check", "--without-key", "--json"]).expect(0).summary();
     assert_eq!(asked["snapshots_without_key"], 1);

@@ -28,6 +28,7 @@ pub type Target = fn(&[u8]) -> bool;
 /// All targets by name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("agebox", people::agebox),
+    ("audit_entry", index::audit_entry),
     ("codec", codec::codec),
     ("command", index::command),
     ("commands", index::commands),

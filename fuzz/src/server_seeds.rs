@@ -24,9 +24,20 @@ pub fn add(out: &mut Seeds) {
         let (kind, sum, zero) = (Kind::Page, Sum([7; 32]), Epoch(zero));
         out.add("index_row", name, Row { kind, state, sum, count, len: 70_000, domain: 1, device: 2, zero }.encode());
     }
+    audit(out);
     scripts(out);
     log(out, &commands);
     segments(out);
+}
+
+fn audit(out: &mut Seeds) {
+    use cas_net::rights::audit::Entry;
+    let done =
+        Entry { seq: 1, epoch: 9, time_ns: -1, deed: "forget".into(), name: "laptop".into(), ..Entry::default() };
+    let vault = Some(cas_core::id::VaultId([7; 16]));
+    let refused = Entry { refused: 300, user: "ada".into(), detail: "no role".into(), vault, ..done.clone() };
+    out.add("audit_entry", "done", done.encode());
+    out.add("audit_entry", "denied", refused.encode());
 }
 
 fn commands() -> Vec<Command> {

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 ///
 /// Without options: signatures, pages against one another, lists, links, the index beside the node. What is damaged is named with the
 /// snapshots and paths it touches, and marked, so that the next push of a file that is still there replaces it. Exit code 14 if
-/// anything is wrong, 3 if something could not be checked for want of a key.
+/// anything is wrong, 3 if some vaults could not be opened.
 #[derive(Debug, Args)]
 pub struct Check {
     /// Read and verify stored bytes too: all, a share (10%), an amount (1G) or the n-th of t parts (3/10). Shares and amounts go on where the
@@ -108,18 +108,16 @@ impl Check {
         })
     }
 
-    /// The vault, unless nobody here can open it.
+    /// The vault, unless nobody wants to open it.
     fn vault(&self, work: &Workplace, store: &Store) -> Result<Option<Vault>> {
         if self.without_key {
             return Ok(None);
         }
-        match work.vault(store) {
-            Err(e @ (ClientError::NoIdentity(_) | ClientError::WrongKey { .. })) => {
-                work.printer.warn(format!("{}: only what needs no key is checked", reasons(&e)));
-                Ok(None)
+        work.vault(store).map(Some).inspect_err(|e| {
+            if let ClientError::NoIdentity(_) | ClientError::WrongKey { .. } = e {
+                work.printer.warn("cas check --without-key checks what needs no key");
             }
-            opened => opened.map(Some),
-        }
+        })
     }
 }
 

@@ -227,16 +227,35 @@ ssize_t write(int fd, const void *bytes, size_t len) { return written(fd, bytes,
 ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset) { return written(fd, bytes, len, offset, 1); }
 ssize_t pwrite64(int fd, const void *bytes, size_t len, off_t offset) { return written(fd, bytes, len, offset, 1); }
 
-/* The first part only: a short write, which callers must expect anyway. */
+/* Many parts as one, as the system writes them: a group of the node is one operation, cut anywhere. */
+static ssize_t gathered(int fd, const struct iovec *parts, int count, off_t offset, int has_offset) {
+    size_t len = 0, filled = 0;
+    for (int n = 0; n < count; n++)
+        len += parts[n].iov_len;
+    char *all = malloc(len ? len : 1);
+    if (!all)
+        abort();
+    for (int n = 0; n < count; filled += parts[n++].iov_len)
+        memcpy(all + filled, parts[n].iov_base, parts[n].iov_len);
+    ssize_t wrote = written(fd, all, len, offset, has_offset);
+    int kept = errno;
+    free(all);
+    errno = kept;
+    return wrote;
+}
+
 ssize_t writev(int fd, const struct iovec *parts, int count) {
     char found[PATH_MAX];
-    if (!path_of(fd, found))
-        return syscall(SYS_writev, fd, parts, count);
-    for (int n = 0; n < count; n++)
-        if (parts[n].iov_len)
-            return written(fd, parts[n].iov_base, parts[n].iov_len, 0, 0);
-    return 0;
+    return path_of(fd, found) ? gathered(fd, parts, count, 0, 0) : syscall(SYS_writev, fd, parts, count);
 }
+
+static ssize_t vector_at(int fd, const struct iovec *parts, int count, off_t offset) {
+    char found[PATH_MAX];
+    return path_of(fd, found) ? gathered(fd, parts, count, offset, 1) : syscall(SYS_pwritev, fd, parts, count, offset, 0);
+}
+
+ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset) { return vector_at(fd, parts, count, offset); }
+ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t offset) { return vector_at(fd, parts, count, offset); }
 
 /* ---- reading */
 
@@ -295,6 +314,30 @@ static int cut(int fd, off_t len) {
     done(now);
     return failed;
 }
+
+/* Taking room (a file of zeros) and giving it back (zeros in a file). Other modes are not used. */
+static int allocated(int fd, int mode, off_t from, off_t len) {
+    char found[PATH_MAX];
+    const char *path = path_of(fd, found);
+    if (!path)
+        return syscall(SYS_fallocate, fd, mode, from, len);
+    enum act now = begin(mode ? "give back" : "allocate", path, 0);
+    int failed = now == KILL_HALF || fails(now) ? -1 : syscall(SYS_fallocate, fd, mode, from, len);
+    if (!failed && mode) {
+        void *zeros = calloc(1, len);
+        if (!zeros)
+            abort();
+        note('W', path, from, zeros, len);
+        free(zeros);
+    } else if (!failed) {
+        note('L', path, from + len, NULL, 0);
+    }
+    done(now);
+    return failed;
+}
+
+int fallocate(int fd, int mode, off_t from, off_t len) { return allocated(fd, mode, from, len); }
+int fallocate64(int fd, int mode, off_t from, off_t len) { return allocated(fd, mode, from, len); }
 
 int ftruncate(int fd, off_t len) { return cut(fd, len); }
 int ftruncate64(int fd, off_t len) { return cut(fd, len); }
