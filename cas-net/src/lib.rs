@@ -35,7 +35,7 @@ pub use index::{
     Checkpointed, Commit, Committed, Condemned, Delete, GcHolder, HaveAnswer, Index, IndexStatus, Recount, Registered,
     Registration, RowState, SessionId, SessionInfo, SessionStart, SnapshotRow, SnapshotState, StartSession, StoredRow,
 };
-pub use node::{Deleted, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Scrubbed, StoredBlock};
+pub use node::{Deleted, Found, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Scrubbed, StoredBlock};
 pub use receipt::{Receipt, Received};
 pub use remote::{RemoteIndex, RemoteNode};
 pub use transport::{Connection, Identity, Introduce, Network, RawCall, Settings};

@@ -1,7 +1,8 @@
 //! The node's side of the border: keeps sealed blocks, says so, gives them back, deletes them when told.
 
 use crate::wire::wire;
-use crate::{Delete, Grant, Receipt, Result};
+use crate::{Delete, Grant, Receipt, Result, ServiceError};
+use cas_core::frame::Header;
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, Sum};
 use std::sync::mpsc;
 
@@ -45,6 +46,19 @@ pub struct StoredBlock {
 
 wire!(struct StoredBlock { id, domain, kind, sum, len, put_epoch });
 
+/// What a node has of a block that was asked for among others.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// The block, with its bytes.
+    Here(PutBlock),
+    /// It is not here.
+    Absent,
+    /// Its stored bytes are wrong: where and how.
+    Damaged(String),
+    /// The answer was long enough without it: ask again.
+    Later,
+}
+
 /// A receipt that will come once the group is durable. Dropping it does not undo the put.
 #[derive(Debug)]
 pub struct PendingReceipt {
@@ -74,7 +88,7 @@ impl PendingReceipt {
         if let Some(Hurry(hurry)) = &self.hurry {
             hurry();
         }
-        self.answer.recv().unwrap_or_else(|_| Err(crate::ServiceError::Stopped("the node went away".into())))
+        self.answer.recv().unwrap_or_else(|_| Err(ServiceError::Stopped("the node went away".into())))
     }
 
     /// What would hurry the node: whoever takes it says itself when, and waiting no longer does.
@@ -153,6 +167,29 @@ pub trait Node: Send + Sync {
     /// The stored bytes, verified against their sum.
     fn get(&self, id: &BlockId) -> Result<Vec<u8>>;
 
+    /// Several blocks at once, about `byte_limit` bytes of them: as many of the first ones as that allows, but at least one.
+    ///
+    /// # Errors
+    /// If none can be told anything of; what is wrong with single blocks stands in the answer.
+    fn get_many(&self, ids: &[BlockId], byte_limit: u64) -> Result<Vec<Found>> {
+        let mut bytes = 0;
+        let mut get = |id: &BlockId| {
+            if bytes >= byte_limit {
+                return Ok(Found::Later);
+            }
+            match self.get(id) {
+                Ok(block) => {
+                    bytes += (block.len() as u64).max(1);
+                    named(id, block)
+                }
+                Err(ServiceError::NotFound { .. }) => Ok(Found::Absent),
+                Err(e @ ServiceError::Damaged { .. }) => Ok(Found::Damaged(e.to_string())),
+                Err(e) => Err(e),
+            }
+        };
+        ids.iter().map(&mut get).collect()
+    }
+
     /// Where a block lies: a number that grows with its place on disk, so that a reader can go in that order.
     fn locality(&self, ids: &[BlockId]) -> Result<Vec<Option<u64>>>;
 
@@ -173,4 +210,17 @@ pub trait Node: Send + Sync {
 
     /// Makes its cache durable and marks a clean end.
     fn close(&self) -> Result<()>;
+}
+
+/// A block as its bytes describe it. Objects do not say whose they are: then the domain is zero.
+fn named(id: &BlockId, bytes: Vec<u8>) -> Result<Found> {
+    let sum = Sum::of(&bytes);
+    if let Ok((header, _)) = Header::parse(&bytes) {
+        return Ok(Found::Here(PutBlock { id: *id, kind: header.kind, domain: header.domain, sum, bytes }));
+    }
+    let kind = [Kind::Snapshot, Kind::Keyring].into_iter().find(|kind| BlockId::of_object(*kind, &bytes) == *id);
+    Ok(match kind {
+        Some(kind) => Found::Here(PutBlock { id: *id, kind, domain: DomainId::ZERO, sum, bytes }),
+        None => Found::Damaged(format!("block {id} is neither a frame nor the object of its name")),
+    })
 }

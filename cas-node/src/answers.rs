@@ -14,11 +14,11 @@ use crate::scrub;
 use crate::segment::MAX_SEGMENT;
 use crate::store::Store;
 use crate::verify::verify;
-use cas_core::id::BlockId;
+use cas_core::id::{BlockId, DomainId};
 use cas_core::limits::MAX_FRAME;
 use cas_net::{
-    Delete, Deleted, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Receipt, Received, Result, Scrubbed,
-    ServiceError, StoredBlock,
+    Delete, Deleted, Found, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Receipt, Received, Result,
+    Scrubbed, ServiceError, StoredBlock,
 };
 use std::sync::PoisonError;
 use std::sync::mpsc::sync_channel;
@@ -92,23 +92,26 @@ impl Node for Store {
     }
 
     fn get(&self, id: &BlockId) -> Result<Vec<u8>> {
-        let mut place = self.shared.read().places.get(id)?.ok_or_else(|| self.not_here(id))?;
-        for _ in 0..READ_ATTEMPTS {
-            let error = match self.shared.files.read(id, &place) {
-                Ok((_, bytes)) => return Ok(bytes),
-                Err(e) => e,
-            };
-            // Moved by compaction between looking and reading?
-            let now = self.shared.read().places.get(id)?.ok_or_else(|| self.not_here(id))?;
-            if now.at == place.at {
-                if let ServiceError::Damaged { detail, .. } = &error {
-                    self.shared.write().mark_damaged(*id, place.at, detail.clone());
-                }
-                return Err(error);
+        self.read(id).map(|block| block.bytes)
+    }
+
+    fn get_many(&self, ids: &[BlockId], byte_limit: u64) -> Result<Vec<Found>> {
+        let mut bytes = 0;
+        let mut get = |id: &BlockId| {
+            if bytes >= byte_limit {
+                return Ok(Found::Later);
             }
-            place = now;
-        }
-        Err(ServiceError::Busy(format!("block {id} is being moved")))
+            match self.read(id) {
+                Ok(block) => {
+                    bytes += block.bytes.len() as u64 + 1;
+                    Ok(Found::Here(block))
+                }
+                Err(ServiceError::NotFound { .. }) => Ok(Found::Absent),
+                Err(e @ ServiceError::Damaged { .. }) => Ok(Found::Damaged(e.to_string())),
+                Err(e) => Err(e),
+            }
+        };
+        ids.iter().map(&mut get).collect()
     }
 
     fn locality(&self, ids: &[BlockId]) -> Result<Vec<Option<u64>>> {
@@ -170,6 +173,47 @@ impl Node for Store {
 }
 
 impl Store {
+    /// A block as it was put: its bytes, verified, and whose it is.
+    ///
+    /// # Errors
+    /// As [`Node::get`].
+    pub fn read(&self, id: &BlockId) -> Result<PutBlock> {
+        let mut place = self.shared.read().places.get(id)?.ok_or_else(|| self.not_here(id))?;
+        for _ in 0..READ_ATTEMPTS {
+            let error = match self.shared.files.read(id, &place) {
+                Ok((record, bytes)) => {
+                    let Record { domain, sum, .. } = record;
+                    return Ok(PutBlock { id: *id, kind: place.kind, domain, sum, bytes });
+                }
+                Err(e) => e,
+            };
+            // Moved by compaction between looking and reading?
+            let now = self.shared.read().places.get(id)?.ok_or_else(|| self.not_here(id))?;
+            if now.at == place.at {
+                if let ServiceError::Damaged { detail, .. } = &error {
+                    self.shared.write().mark_damaged(*id, place.at, detail.clone());
+                }
+                return Err(error);
+            }
+            place = now;
+        }
+        Err(ServiceError::Busy(format!("block {id} is being moved")))
+    }
+
+    /// Whose a block is that lies here, by its record; `None` if there is none that can be read.
+    ///
+    /// # Errors
+    /// `Io`, `Stopped`.
+    pub fn domain_of(&self, id: &BlockId) -> Result<Option<DomainId>> {
+        let Some(place) = self.shared.read().places.get(id)? else { return Ok(None) };
+        match self.shared.files.header(id, &place) {
+            Ok(record) => Ok(Some(record.domain)),
+            // Moved or damaged: nobody is told that it is here.
+            Err(ServiceError::Damaged { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     fn check_grant(&self, grant: &Grant) -> Result<()> {
         let mut trusted = self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
         if trusted.as_ref() != Some(grant) {

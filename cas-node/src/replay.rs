@@ -27,6 +27,8 @@ pub struct Replayed {
     pub position: Option<(Position, Salt)>,
     /// The highest number of a segment that there ever was, as far as is known.
     pub highest: Option<u32>,
+    /// Whether there are fewer segments than were begun.
+    pub has_gaps: bool,
     /// The first record that the cache on the disk does not know; nothing if there is no cache.
     pub saved: Option<At>,
     /// Records that were read.
@@ -62,6 +64,7 @@ pub fn replay(files: &Files, known: Option<Position>, state: &mut State, read_on
     }
     reading.note_losses(&numbers.iter().copied().collect(), known)?;
     let Reading { superseded, doubtful, mut out, .. } = reading;
+    out.has_gaps = newest.is_some_and(|newest| newest as usize + 1 != numbers.len());
     out.saved = known.map(|position| position.at());
     out.highest = newest.max(known.map(|position| position.segment));
     let there = |at: &At| numbers.binary_search(&at.segment).is_ok();

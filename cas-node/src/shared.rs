@@ -1,6 +1,7 @@
 //! What readers, callers and the writer share.
 
 use crate::files::Files;
+use crate::latency::Latency;
 use crate::reserve::Reserve;
 use crate::state::State;
 use cas_net::{Result, ServiceError};
@@ -20,6 +21,8 @@ pub struct Shared {
     pub reserve: Reserve,
     /// Bytes on their way to the writer.
     pub waiting: Waiting,
+    /// How long syncs of groups took.
+    pub syncs: Latency,
     state: RwLock<State>,
     poison: OnceLock<String>,
 }
@@ -27,7 +30,14 @@ pub struct Shared {
 impl Shared {
     /// Of a store that was just opened.
     pub fn new(files: Files, reserve: Reserve, state: State) -> Self {
-        Self { files, reserve, waiting: Waiting::default(), state: RwLock::new(state), poison: OnceLock::new() }
+        Self {
+            files,
+            reserve,
+            waiting: Waiting::default(),
+            syncs: Latency::default(),
+            state: RwLock::new(state),
+            poison: OnceLock::new(),
+        }
     }
 
     /// The state, for reading. Never held across a write or a sync.

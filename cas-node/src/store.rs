@@ -7,6 +7,7 @@ use crate::answers::MAX_PUT_BYTES;
 use crate::disk::Disk;
 use crate::files::Files;
 use crate::index::{Places, Position, Region};
+use crate::latency::Latency;
 use crate::listing;
 use crate::options::{MAX_SEGMENT_BYTES, Options};
 use crate::order::{Answer, Order};
@@ -39,6 +40,7 @@ pub struct Store {
     pub(crate) trusted: Mutex<Option<Grant>>,
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
+    rebuilt: bool,
     _lock: Option<File>,
 }
 
@@ -56,6 +58,7 @@ impl Store {
         let files = Files::new(disk.clone(), dir.join("segments"), options.seed);
         let reserve = Reserve::new(disk.clone(), dir, options.reserve);
         let (state, replayed) = read_state(dir, &files, disk, read_only)?;
+        let rebuilt = replayed.saved.is_none() && replayed.has_gaps;
         let mut store = Self {
             key: Arc::new(SigningKey::from_seed(&options.seed)),
             index: options.index,
@@ -65,6 +68,7 @@ impl Store {
             trusted: Mutex::new(None),
             orders: None,
             thread: None,
+            rebuilt,
             _lock: lock,
         };
         if !read_only {
@@ -113,6 +117,46 @@ impl Store {
     /// Makes deletes of a partition at or below `epoch` void, durably: what is listed afterwards counts. DESIGN §7.1.
     pub fn set_floor(&self, partition: u16, epoch: Epoch) -> Result<()> {
         self.ask(|answer| Order::Floor { partition, epoch, answer })
+    }
+
+    /// The same for several partitions, in as few groups as that takes.
+    pub fn set_floors(&self, partitions: &[u16], epoch: Epoch) -> Result<()> {
+        let (answer, answered) = sync_channel(partitions.len());
+        for partition in partitions {
+            self.order(Order::Floor { partition: *partition, epoch, answer: answer.clone() })?;
+        }
+        drop(answer);
+        partitions.iter().try_for_each(|_| answered.recv().unwrap_or_else(|_| Err(gone())))
+    }
+
+    /// Bytes that it can still take on its disk.
+    ///
+    /// # Errors
+    /// [`ServiceError::Io`].
+    pub fn free_bytes(&self) -> Result<u64> {
+        let folder = self.shared.files.folder();
+        let free = self.shared.files.disk().free_bytes(folder);
+        let free = free.map_err(|e| ServiceError::io(format!("look at {}", folder.display()), e))?;
+        Ok(free.saturating_sub(self.soft_free))
+    }
+
+    /// Whether it still writes.
+    ///
+    /// # Errors
+    /// [`ServiceError::Stopped`] with the reason for which it does not, for good.
+    pub fn check(&self) -> Result<()> {
+        self.shared.check()
+    }
+
+    /// How long syncs take.
+    pub fn syncs(&self) -> &Latency {
+        &self.shared.syncs
+    }
+
+    /// Whether its index was made from the segments alone, and some of those that there once were are gone: by compaction, or they
+    /// were lost, and what they held is not known.
+    pub fn is_rebuilt(&self) -> bool {
+        self.rebuilt
     }
 
     /// At most `limit` blocks of a partition in order of id, behind `after`; none only at its end.

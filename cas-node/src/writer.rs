@@ -190,9 +190,11 @@ impl Writer {
             }
             return Err(write_failed(&path, e));
         }
+        let began = Instant::now();
         if let Err(e) = self.file.sync_data() {
             return Err(self.shared.stop(format!("syncing {} failed: {e}", path.display())));
         }
+        self.shared.syncs.observe(began.elapsed());
         self.position.offset = end;
         Ok(())
     }

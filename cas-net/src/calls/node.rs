@@ -20,6 +20,21 @@ pub struct PutHead {
 
 wire!(struct PutHead { id, kind, domain, sum });
 
+/// What a node has of one of several blocks. The body of one that is here follows, in the same order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundHead {
+    /// It is here.
+    Here(PutHead),
+    /// It is not here.
+    Absent,
+    /// Its stored bytes are wrong: where and how.
+    Damaged(String),
+    /// The answer was long enough without it.
+    Later,
+}
+
+wire!(enum FoundHead as "what a node has of a block" { 0 = Here(head), 1 = Absent, 2 = Damaged(detail), 3 = Later });
+
 calls! { Family::Node;
     /// `Node::offer`; a second answer is the receipt of what the node has.
     1 again Offer {
@@ -73,4 +88,11 @@ calls! { Family::Node;
     9 again Stats {} -> NodeStats;
     /// `Node::close`: makes its cache durable; the server goes on.
     10 again Close {} -> ();
+    /// `Node::get_many`; bodies follow for those that are here.
+    11 again GetMany {
+        /// The blocks.
+        ids: Vec<BlockId>,
+        /// About so many bytes of them.
+        byte_limit: u64,
+    } -> Vec<FoundHead>;
 }

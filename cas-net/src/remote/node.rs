@@ -6,11 +6,11 @@
 use super::page;
 use crate::address::Address;
 use crate::calls::node::*;
-use crate::limits::MAX_IDS;
+use crate::limits::{MAX_BODIES, MAX_IDS};
 use crate::transport::{Connection, Exchange, Failure, Network, Outgoing};
 use crate::{
-    Delete, Deleted, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Receipt, Result, Scrubbed, ServiceError,
-    StoredBlock,
+    Delete, Deleted, Found, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Receipt, Result, Scrubbed,
+    ServiceError, StoredBlock,
 };
 use bytes::Bytes;
 use cas_core::id::BlockId;
@@ -90,6 +90,17 @@ impl Node for RemoteNode {
         only.map(|[body]| body).ok_or_else(|| ServiceError::Protocol(format!("Get: {count} bodies for one block")))
     }
 
+    fn get_many(&self, ids: &[BlockId], byte_limit: u64) -> Result<Vec<Found>> {
+        let asked = &ids[..ids.len().min(MAX_BODIES)];
+        let outgoing = self.connection.outgoing(&GetMany { ids: asked.to_vec(), byte_limit }, vec![])?;
+        let mut exchange = self.connection.network().handle().block_on(self.connection.begin(&outgoing))?;
+        exchange.end();
+        let heads: Vec<FoundHead> = exchange.answer::<GetMany>()?;
+        let mut found = many(asked, heads, exchange.bodies())?;
+        found.resize_with(ids.len(), || Found::Later);
+        Ok(found)
+    }
+
     fn locality(&self, ids: &[BlockId]) -> Result<Vec<Option<u64>>> {
         let mut places = Vec::with_capacity(ids.len());
         for part in ids.chunks(MAX_IDS) {
@@ -132,6 +143,27 @@ impl Node for RemoteNode {
     fn close(&self) -> Result<()> {
         self.connection.call(&Close {})
     }
+}
+
+/// Blocks by their heads and bodies, if those are what was asked for.
+fn many(asked: &[BlockId], heads: Vec<FoundHead>, bodies: Vec<Vec<u8>>) -> Result<Vec<Found>> {
+    let wrong = |what: &str| ServiceError::Protocol(format!("GetMany: {what}"));
+    if heads.len() != asked.len() {
+        return Err(wrong(&format!("{} answers for {} ids", heads.len(), asked.len())));
+    }
+    let mut bodies = bodies.into_iter();
+    let mut block = |(id, head): (&BlockId, FoundHead)| match head {
+        FoundHead::Here(PutHead { id: named, kind, domain, sum }) if named == *id => {
+            let bytes = bodies.next().ok_or_else(|| wrong("a body is missing"))?;
+            Ok(Found::Here(PutBlock { id: named, kind, domain, sum, bytes }))
+        }
+        FoundHead::Here(_) => Err(wrong("another block than was asked for")),
+        FoundHead::Absent => Ok(Found::Absent),
+        FoundHead::Damaged(detail) => Ok(Found::Damaged(detail)),
+        FoundHead::Later => Ok(Found::Later),
+    };
+    let found = asked.iter().zip(heads).map(&mut block).collect::<Result<_>>()?;
+    if bodies.next().is_some() { Err(wrong("a body too many")) } else { Ok(found) }
 }
 
 type Answer = std::sync::mpsc::SyncSender<Result<Receipt>>;

@@ -17,6 +17,14 @@ use crate::{PendingReceipt, Result, ServiceError};
 /// }
 /// ```
 pub trait Handler: Send + Sync {
+    /// Whether this request is read at all, so that nobody sends what will be refused anyway. Must not block.
+    ///
+    /// # Errors
+    /// Whatever the peer is to be told at once.
+    fn admit(&self, _peer: &Peer, _method: u16) -> Result<()> {
+        Ok(())
+    }
+
     /// Answers a request. May block; runs on a bounded pool. A panic is answered as
     /// [`Stopped`](ServiceError::Stopped), and the server goes on.
     ///

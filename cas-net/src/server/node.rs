@@ -3,9 +3,14 @@
 use super::{Handler, Peer, Reply, Request};
 use crate::calls::Call;
 use crate::calls::node::*;
-use crate::limits::MAX_ROWS;
-use crate::{Node, PutBlock, Result, ServiceError};
+use crate::limits::{MAX_BODIES, MAX_BODY, MAX_BODY_BYTES, MAX_ROWS};
+use crate::{Found, Node, PutBlock, Result, ServiceError};
 use std::sync::Arc;
+
+/// Bytes in one answer before its last block.
+const MANY_BYTES: u64 = 8 << 20;
+
+const _: () = assert!(MANY_BYTES as usize + MAX_BODY <= MAX_BODY_BYTES);
 
 /// Answers with the node that a peer may use: whoever opens it decides by the peer's key what that is, by giving a node
 /// that checks rights, or an error.
@@ -34,6 +39,7 @@ impl<O: Fn(&Peer) -> Result<Arc<dyn Node>> + Send + Sync> Handler for NodeHandle
             Compact::METHOD => request.answer(|c: Compact| node.compact(c.dead_share)),
             Stats::METHOD => request.answer(|_: Stats| node.stats()),
             Close::METHOD => request.answer(|_: Close| node.close()),
+            GetMany::METHOD => get_many(&*node, &request),
             _ => Err(request.unknown()),
         }
     }
@@ -61,6 +67,29 @@ fn put(node: &dyn Node, request: &mut Request) -> Result<Reply> {
     };
     let receipt = node.put(&call.grant, call.blocks.into_iter().zip(bodies).map(block).collect())?;
     Ok(Reply::of::<Put>(&()).with_receipt(receipt))
+}
+
+fn get_many(node: &dyn Node, request: &Request) -> Result<Reply> {
+    let call: GetMany = request.take()?;
+    if call.ids.len() > MAX_BODIES {
+        let asked = call.ids.len();
+        return Err(ServiceError::Protocol(format!(
+            "GetMany: {asked} blocks are asked for, at most {MAX_BODIES} may be"
+        )));
+    }
+    let found = node.get_many(&call.ids, call.byte_limit.min(MANY_BYTES))?;
+    let mut bodies = Vec::new();
+    let mut head = |found: Found| match found {
+        Found::Here(PutBlock { id, kind, domain, sum, bytes }) => {
+            bodies.push(bytes);
+            FoundHead::Here(PutHead { id, kind, domain, sum })
+        }
+        Found::Absent => FoundHead::Absent,
+        Found::Damaged(detail) => FoundHead::Damaged(detail),
+        Found::Later => FoundHead::Later,
+    };
+    let heads: Vec<FoundHead> = found.into_iter().map(&mut head).collect();
+    Ok(Reply::of::<GetMany>(&heads).with_bodies(bodies))
 }
 
 fn get(node: &dyn Node, request: &Request) -> Result<Reply> {

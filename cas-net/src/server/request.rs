@@ -14,8 +14,12 @@ use bytes::Bytes;
 use quinn::RecvStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+
+/// How long an answer that was sent is waited for to arrive: a peer that has died must not hold up a shutdown.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// Serves one request to its end.
 pub async fn serve(shared: &Arc<Shared>, caller: &Arc<Caller>, mut send: Sending, mut recv: RecvStream) {
@@ -47,7 +51,7 @@ pub fn refuse(shared: &Arc<Shared>, mut send: Sending, mut recv: RecvStream) {
 
 /// Waits until the peer has everything, so that a shutdown does not cut an answer off.
 async fn delivered(send: &mut Sending, wait: Duration) {
-    let _ = timeout(wait, send.stream().stopped()).await;
+    let _ = timeout(wait.min(LINGER), send.stream().stopped()).await;
 }
 
 fn code(error: &StreamError) -> u32 {
@@ -72,13 +76,15 @@ async fn answer(
         Err(Unread::Stream(error)) => return Err(error),
     };
     let (mut held, until) = (taken.held, taken.until);
-    let reply = match handle(shared, caller, taken.request, until).await {
+    let (reply, worker) = match handle(shared, caller, taken.request, until).await {
         Ok(reply) => reply,
         Err(error) => return fail(send, &error, stall).await,
     };
     if let Err(error) = hold(shared, caller, &mut held, size(&reply)).await {
         return fail(send, &error, stall).await;
     }
+    // Not before: answers that wait for their bytes are as many as workers.
+    drop(worker);
     let bodies = reply.bodies.into_iter().map(Bytes::from).collect();
     Parcel::answer(Status::Done, &reply.message, bodies).write(send.stream(), stall).await?;
     let Some(pending) = reply.receipt else { return Ok(()) };
@@ -124,6 +130,9 @@ async fn read(shared: &Shared, caller: &Caller, recv: &mut RecvStream) -> Result
     let Some(family) = family else {
         return Err(Unread::Refused(ServiceError::Protocol(format!("family {} is not served here", envelope.family))));
     };
+    if let Err(error) = shared.services.handlers[&family].admit(&caller.peer, envelope.method) {
+        return Err(Unread::Refused(error));
+    }
     let size = envelope.message_len as usize + lens.iter().map(|len| *len as usize).sum::<usize>();
     let Some(held) = Held::take(&caller.bytes, &shared.bytes, size, settings.busy_after).await else {
         return Err(Unread::Refused(busy("bytes")));
@@ -138,7 +147,13 @@ fn until(envelope: &RequestEnvelope) -> Option<Instant> {
     (envelope.patience_ms > 0).then(|| Instant::now() + patience)
 }
 
-async fn handle(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request, until: Option<Instant>) -> Result<Reply> {
+/// The answer, and the worker that made it.
+async fn handle(
+    shared: &Arc<Shared>,
+    caller: &Arc<Caller>,
+    request: Request,
+    until: Option<Instant>,
+) -> Result<(Reply, OwnedSemaphorePermit)> {
     let worker = timeout(shared.settings.busy_after, shared.workers.clone().acquire_owned()).await;
     let worker = worker.map_err(|_| busy("workers"))?.expect("it is never closed");
     if request.bodies.is_empty() && until.is_some_and(|until| Instant::now() > until) {
@@ -147,9 +162,7 @@ async fn handle(shared: &Arc<Shared>, caller: &Arc<Caller>, request: Request, un
     let (shared, caller) = (shared.clone(), caller.clone());
     let done = spawn_blocking(move || {
         let handler = &shared.services.handlers[&request.family];
-        let reply = handler.handle(&caller.peer, request);
-        drop(worker);
-        reply
+        handler.handle(&caller.peer, request).map(|reply| (reply, worker))
     });
     done.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a handler panicked");

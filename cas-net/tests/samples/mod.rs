@@ -2,7 +2,7 @@
 
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, SnapshotId, Sum, VaultId};
 use cas_core::signing::SigningKey;
-use cas_net::calls::node::PutHead;
+use cas_net::calls::node::{FoundHead, PutHead};
 use cas_net::calls::{Call, index, node};
 use cas_net::*;
 use std::io;
@@ -139,6 +139,13 @@ fn visit_node(to: &mut impl Visit) {
     to.call(node::Compact { dead_share: 0.05 }, 77);
     to.call(node::Stats {}, stats);
     to.call(node::Close {}, ());
+    let found = vec![
+        FoundHead::Here(head),
+        FoundHead::Absent,
+        FoundHead::Damaged("segment 4, byte 5".into()),
+        FoundHead::Later,
+    ];
+    to.call(node::GetMany { ids: vec![id(1), id(2), id(3), id(4)], byte_limit: 1 << 20 }, found);
 }
 
 /// Every error.

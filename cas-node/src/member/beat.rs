@@ -1,0 +1,65 @@
+//! The heartbeat: what the node says of itself, and what the answer changes.
+
+use super::Inner;
+use cas_net::Result;
+use cas_net::cluster::{BeatAnswer, Cluster};
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+/// Beats until the node stops.
+pub fn run(inner: &Inner) {
+    let chance = RandomState::new();
+    let mut count = 0u64;
+    loop {
+        if let Err(e) = inner.store.check() {
+            return inner.fail(e.to_string());
+        }
+        match beat(inner) {
+            Ok(()) => {
+                inner.metrics.beats.add(1);
+                inner.link.heard(None);
+            }
+            Err(why) => {
+                inner.metrics.beats_failed.add(1);
+                inner.link.heard(Some(&why));
+            }
+        }
+        count += 1;
+        if inner.stop.sleep_lightly(about(inner.settings.beat, chance.hash_one(count))) {
+            return;
+        }
+    }
+}
+
+/// Give or take a tenth, so that nodes do not beat in step.
+fn about(time: Duration, chance: u64) -> Duration {
+    time * 9 / 10 + time * u32::try_from(chance % 1024).expect("small") / 5120
+}
+
+fn beat(inner: &Inner) -> Result<()> {
+    let beat = inner.a_beat()?;
+    let BeatAnswer { layout, time_ns, orders } = inner.link.cluster.beat(&beat)?;
+    inner.losses.told(&beat.damage);
+    inner.standing.tell_time(&inner.home, time_ns);
+    if let Some(revoked) = inner.link.cluster.revocations(inner.standing.revoked())? {
+        inner.standing.tell_revocations(&inner.home, revoked);
+    }
+    // Orders name peers by their keys: where those are stands in the layout.
+    if layout > inner.standing.version() {
+        refresh(inner)?;
+    }
+    for order in orders {
+        if inner.desk.give(order) {
+            inner.metrics.orders.add(1);
+        }
+    }
+    Ok(())
+}
+
+/// Gets a newer layout, if there is one.
+pub fn refresh(inner: &Inner) -> Result<()> {
+    if let Some(layout) = inner.link.cluster.layout(inner.standing.version())? {
+        inner.standing.tell_layout(&inner.home, layout);
+    }
+    Ok(())
+}

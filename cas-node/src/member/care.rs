@@ -1,0 +1,149 @@
+//! What a node does by itself: verifies all it holds, gives back dead bytes, and asks about blocks that nobody may need.
+//!
+//! All of it gives way to clients, stops between two steps, and goes on where it was.
+
+use super::Inner;
+use super::home::ScrubPlace;
+use super::throttle::Throttle;
+use cas_core::id::BlockId;
+use cas_net::cluster::Cluster;
+use cas_net::{Deleted, Node, NodeStats, Result};
+use std::time::{Duration, Instant};
+
+/// Bytes read in one step of a scrub.
+const SCRUB_STEP: u64 = 8 << 20;
+/// Where a scrub is, is kept after so many steps.
+const SCRUB_KEPT: u32 = 32;
+/// The slowest scrub, in bytes a second: a small store is read in small pieces all the same.
+const SCRUB_LEAST: u64 = 1 << 20;
+/// Between two looks whether a round is due, at most.
+const LOOK: Duration = Duration::from_secs(60);
+/// After something went wrong.
+const AGAIN: Duration = Duration::from_secs(60);
+/// Blocks that the index is asked about at once.
+const STRAYS_STEP: usize = 4096;
+/// Between two such questions.
+const STRAYS_PAUSE: Duration = Duration::from_millis(200);
+/// The last id there can be: behind it nothing is scrubbed any more.
+const END: BlockId = BlockId([0xff; BlockId::LEN]);
+
+/// Scrubs, round after round.
+pub fn scrub(inner: &Inner) {
+    let mut place = inner.home.scrub();
+    let mut throttle = Throttle::new(0);
+    let mut steps = 0;
+    loop {
+        if place.after == Some(END) {
+            let period = i64::try_from(inner.settings.scrub_period.as_nanos()).unwrap_or(i64::MAX);
+            if inner.standing.now_ns().saturating_sub(place.begun_ns) < period {
+                if inner.stop.sleep(LOOK.min(inner.settings.scrub_period)) {
+                    return;
+                }
+                continue;
+            }
+            place = ScrubPlace { begun_ns: inner.standing.now_ns(), after: None };
+        } else if place.begun_ns == 0 {
+            place.begun_ns = inner.standing.now_ns();
+        }
+        if steps == 0 {
+            throttle = Throttle::new(rate(inner));
+        }
+        let wait = match inner.store.scrub(place.after, SCRUB_STEP) {
+            Ok(scrubbed) => {
+                inner.metrics.scrubbed_bytes.add(scrubbed.bytes);
+                for (id, detail) in &scrubbed.damaged {
+                    tracing::warn!(block = %id, detail, "damaged");
+                }
+                inner.metrics.damaged.add(scrubbed.damaged.len() as u64);
+                inner.losses.note(scrubbed.damaged.iter().map(|(id, _)| *id));
+                place.after = Some(scrubbed.next.unwrap_or(END));
+                // What was read is paid for before more is.
+                throttle.take(scrubbed.bytes, Instant::now());
+                throttle.take(0, Instant::now())
+            }
+            Err(why) => {
+                tracing::warn!(%why, "the scrub pauses");
+                AGAIN
+            }
+        };
+        steps = (steps + 1) % SCRUB_KEPT;
+        if steps == 0 || place.after == Some(END) {
+            keep(inner, &place);
+        }
+        if inner.stop.sleep(wait) {
+            return keep(inner, &place);
+        }
+    }
+}
+
+fn keep(inner: &Inner, place: &ScrubPlace) {
+    if let Err(why) = inner.home.keep_scrub(place) {
+        tracing::warn!(%why, "where the scrub is, is not kept");
+    }
+}
+
+/// So fast that a round takes its time, and not faster than allowed. Bytes a second.
+fn rate(inner: &Inner) -> u64 {
+    let live = inner.store.stats().map_or(0, |stats| stats.live_bytes);
+    let period = inner.settings.scrub_period.as_secs().max(1);
+    // A quarter faster, for what comes meanwhile.
+    let needed = live / period + live / period / 4;
+    match inner.settings.scrub_bytes_per_second {
+        0 => 0,
+        most => needed.clamp(SCRUB_LEAST.min(most), most),
+    }
+}
+
+/// Gives dead bytes back, when it is worth it.
+pub fn compact(inner: &Inner) {
+    while !inner.stop.sleep(inner.settings.compact_pause) {
+        match compact_once(inner) {
+            Ok(0) => {}
+            Ok(freed) => {
+                inner.metrics.compacted_bytes.add(freed);
+                tracing::info!(freed, "compacted");
+            }
+            Err(why) => tracing::warn!(%why, "not compacted"),
+        }
+    }
+}
+
+fn compact_once(inner: &Inner) -> Result<u64> {
+    let settings = &inner.settings;
+    let NodeStats { live_bytes, dead_bytes, .. } = inner.store.stats()?;
+    let share = dead_bytes as f64 / live_bytes.max(1) as f64;
+    let is_quiet = inner.load().requests <= settings.quiet_requests;
+    if share <= settings.dead_share || (!is_quiet && share <= settings.dead_share_busy) {
+        return Ok(0);
+    }
+    inner.store.compact(settings.dead_share)
+}
+
+/// Asks the index about all that is stored, once in a period, and deletes what is of no use.
+pub fn strays(inner: &Inner) {
+    while !inner.stop.sleep(inner.settings.stray_period) {
+        match strays_once(inner) {
+            Ok(0) => {}
+            Ok(gone) => tracing::info!(gone, "blocks that nobody needs are deleted"),
+            Err(why) => tracing::warn!(%why, "the index was not asked about all blocks"),
+        }
+    }
+}
+
+fn strays_once(inner: &Inner) -> Result<u64> {
+    let (mut after, mut gone) = (None, 0);
+    loop {
+        let listed: Vec<BlockId> = inner.store.list(after, STRAYS_STEP)?.iter().map(|block| block.id).collect();
+        let Some(last) = listed.last() else { return Ok(gone) };
+        after = Some(*last);
+        let deletes = inner.link.cluster.strays(inner.node, &listed)?;
+        if !deletes.is_empty() {
+            let answers = inner.store.delete(&deletes)?;
+            gone += answers.iter().filter(|answer| **answer == Deleted::Gone).count() as u64;
+            inner.metrics.deletes.add(gone);
+        }
+        if inner.stop.sleep(STRAYS_PAUSE) {
+            return Ok(gone);
+        }
+    }
+}

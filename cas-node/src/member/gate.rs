@@ -1,0 +1,403 @@
+//! Who may what at a node: every request of the network passes here. DESIGN §10.
+//!
+//! ```text
+//! the index              reads, lists, scrubs, compacts, asks how much there is
+//! another node           reads
+//! a client with tickets  reads and writes blocks of the domains that its tickets name; to write needs a grant too
+//! anybody else           shows a ticket, and hears nothing else
+//! ```
+//! Promise: tickets are judged at each request, by cluster time and by what the index voided last; blocks are taken only in
+//! partitions this node is a member of; a client learns nothing of blocks of other domains, touches none, and nobody deletes
+//! over the network: that is for orders.
+
+use super::settings::{MAX_PUTS, MAX_READS};
+use super::{Inner, beat};
+use cas_core::id::{BlockId, DomainId};
+use cas_net::calls::Call;
+use cas_net::rights::calls::ShowTicket;
+use cas_net::rights::ticket::{Shown, TicketError};
+use cas_net::server::{Handler, NodeHandler, Peer, Reply, Request};
+use cas_net::{
+    Delete, Deleted, Found, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Result, Scrubbed, ServiceError,
+    StoredBlock,
+};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// How long a request waits for its turn before the answer is Busy.
+const TURN: Duration = Duration::from_secs(2);
+
+/// A gate that opens when the node is ready.
+#[derive(Clone, Default)]
+pub struct Slot(Arc<OnceLock<Arc<Gate>>>);
+
+/// What all requests of a node share.
+pub struct Gate {
+    inner: Arc<Inner>,
+    reads: Turns,
+    puts: Turns,
+    /// Tickets are attached one after the other.
+    showing: Mutex<()>,
+}
+
+/// The tickets that were shown on a connection.
+type Attached = Mutex<Shown>;
+
+/// Who asks.
+enum Who {
+    Index,
+    Peer,
+    Client(Arc<Attached>),
+}
+
+impl Slot {
+    /// Lets requests in.
+    pub fn open(&self, gate: Gate) {
+        let _ = self.0.set(Arc::new(gate));
+    }
+
+    fn gate(&self) -> Result<&Arc<Gate>> {
+        self.0.get().ok_or_else(|| ServiceError::Busy("the node is starting".into()))
+    }
+}
+
+impl Gate {
+    /// In front of this node.
+    pub fn new(inner: Arc<Inner>) -> Self {
+        Self { inner, reads: Turns::new(MAX_READS), puts: Turns::new(MAX_PUTS), showing: Mutex::default() }
+    }
+
+    fn who(&self, peer: &Peer) -> Result<Who> {
+        let key = peer.key();
+        if key == self.inner.link.index_key() {
+            return Ok(Who::Index);
+        }
+        if self.inner.standing.is_peer(&key) {
+            return Ok(Who::Peer);
+        }
+        match peer.attached::<Attached>() {
+            Some(shown) => Ok(Who::Client(shown)),
+            None => Err(self.refused(TicketError::Missing)),
+        }
+    }
+
+    fn show(&self, peer: &Peer, call: &ShowTicket) -> Result<()> {
+        let _one = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now_ns, revoked) = self.inner.standing.judges();
+        let known = peer.attached::<Attached>();
+        let shown = known.clone().unwrap_or_default();
+        let index = self.inner.link.index_key();
+        let taken = {
+            let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+            shown.take(call.ticket, &index, &peer.key(), now_ns, &revoked)
+        };
+        if let Err(why) = taken {
+            tracing::info!(client = %peer.key(), from = %peer.from(), %why, "a ticket is refused");
+            return Err(self.refused(why));
+        }
+        if known.is_none() {
+            peer.attach(shown);
+        }
+        Ok(())
+    }
+
+    fn refused(&self, why: TicketError) -> ServiceError {
+        self.inner.metrics.refusals.add(1);
+        ServiceError::Denied(why.to_string())
+    }
+}
+
+/// Requests about blocks.
+pub struct Blocks {
+    slot: Slot,
+    handler: Box<dyn Handler>,
+}
+
+impl Blocks {
+    /// Behind this gate.
+    pub fn new(slot: Slot) -> Self {
+        let open = slot.clone();
+        let handler = NodeHandler::new(move |peer: &Peer| {
+            let gate = open.gate()?;
+            Ok(Arc::new(Visit { who: gate.who(peer)?, gate: gate.clone() }) as Arc<dyn Node>)
+        });
+        Self { slot, handler: Box::new(handler) }
+    }
+}
+
+impl Handler for Blocks {
+    /// Whoever has shown no ticket has nothing read that he sends.
+    fn admit(&self, peer: &Peer, _: u16) -> Result<()> {
+        self.slot.gate()?.who(peer).map(drop)
+    }
+
+    fn handle(&self, peer: &Peer, request: Request) -> Result<Reply> {
+        self.handler.handle(peer, request)
+    }
+}
+
+/// Tickets being shown.
+pub struct Tickets(Slot);
+
+impl Tickets {
+    /// To this gate.
+    pub fn new(slot: Slot) -> Self {
+        Self(slot)
+    }
+}
+
+impl Handler for Tickets {
+    fn admit(&self, _: &Peer, method: u16) -> Result<()> {
+        if method == ShowTicket::METHOD {
+            return Ok(());
+        }
+        Err(ServiceError::Protocol("a node knows tickets, and nothing else about rights".into()))
+    }
+
+    fn handle(&self, peer: &Peer, request: Request) -> Result<Reply> {
+        let gate = self.0.gate()?;
+        request.answer(|call: ShowTicket| gate.show(peer, &call))
+    }
+}
+
+/// The node as one who asks sees it.
+struct Visit {
+    gate: Arc<Gate>,
+    who: Who,
+}
+
+impl Visit {
+    fn inner(&self) -> &Inner {
+        &self.gate.inner
+    }
+
+    /// Whether blocks of a domain may be read or written by whoever asks.
+    fn may(&self, domain: &DomainId, write: bool) -> Result<(), TicketError> {
+        let shown = match &self.who {
+            Who::Index | Who::Peer if write => return Err(TicketError::Missing),
+            Who::Index | Who::Peer => return Ok(()),
+            Who::Client(shown) => shown.lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        let (now_ns, revoked) = self.inner().standing.judges();
+        shown.may(domain, write, now_ns, &revoked)
+    }
+
+    fn must(&self, domain: &DomainId, write: bool) -> Result<()> {
+        self.may(domain, write).map_err(|why| self.gate.refused(why))
+    }
+
+    fn is_index(&self) -> Result<()> {
+        match self.who {
+            Who::Index => Ok(()),
+            _ => {
+                self.inner().metrics.refusals.add(1);
+                Err(ServiceError::Denied("that is for the index alone".into()))
+            }
+        }
+    }
+
+    /// A block that is not here, to somebody who asks where it should be.
+    fn not_here(&self, id: &BlockId, error: ServiceError) -> ServiceError {
+        match error {
+            ServiceError::NotFound { .. } if !self.inner().standing.takes(id) => self.foreign(),
+            error => error,
+        }
+    }
+
+    fn foreign(&self) -> ServiceError {
+        ServiceError::Conflict { name: "layout".into(), latest: self.inner().standing.version() }
+    }
+
+    /// Refuses blocks of partitions that this node is no member of, by the newest layout there is.
+    fn must_be_ours<'a>(&self, mut ids: impl Iterator<Item = &'a BlockId>) -> Result<()> {
+        let standing = &self.inner().standing;
+        let Some(id) = ids.find(|id| !standing.takes(id)) else { return Ok(()) };
+        self.inner().link.ask_once(|| beat::refresh(self.inner()));
+        if standing.takes(id) && ids.all(|id| standing.takes(id)) {
+            return Ok(());
+        }
+        self.inner().metrics.refusals.add(1);
+        Err(self.foreign())
+    }
+
+    fn turn<'a>(&self, turns: &'a Turns, what: &str) -> Result<Turn<'a>> {
+        turns.take(TURN).ok_or_else(|| ServiceError::Busy(format!("too many {what} are under way")))
+    }
+
+    /// What is told of a block that was read.
+    fn told(&self, block: PutBlock) -> Result<PutBlock> {
+        self.must(&block.domain, false)?;
+        self.inner().metrics.gets.add(1);
+        self.inner().metrics.get_bytes.add(block.bytes.len() as u64);
+        Ok(block)
+    }
+
+    fn damaged(&self, id: &BlockId) {
+        self.inner().metrics.damaged.add(1);
+        self.inner().losses.note([*id]);
+    }
+}
+
+impl Node for Visit {
+    fn id(&self) -> NodeId {
+        self.inner().node
+    }
+
+    fn offer(&self, grant: &Grant, ids: &[BlockId]) -> Result<(Vec<bool>, PendingReceipt)> {
+        self.must_be_ours(ids.iter())?;
+        let _turn = self.turn(&self.gate.puts, "puts")?;
+        let store = &self.inner().store;
+        // What lies here and is somebody else's is not touched: it is wanted, and refused when it comes.
+        let mut ours = Vec::with_capacity(ids.len());
+        for id in ids {
+            let is_ours = match store.domain_of(id)? {
+                Some(domain) => self.may(&domain, true).is_ok(),
+                None => true,
+            };
+            ours.push(is_ours);
+        }
+        let asked: Vec<BlockId> = ids.iter().zip(&ours).filter(|(_, ours)| **ours).map(|(id, _)| *id).collect();
+        let (told, receipt) = store.offer(grant, &asked)?;
+        let mut told = told.into_iter();
+        let wanted = ours.iter().map(|ours| if *ours { told.next().unwrap_or(true) } else { true }).collect();
+        Ok((wanted, receipt))
+    }
+
+    fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt> {
+        let mut last = None;
+        for block in &blocks {
+            if last != Some(block.domain) {
+                self.must(&block.domain, true)?;
+                last = Some(block.domain);
+            }
+        }
+        self.must_be_ours(blocks.iter().map(|block| &block.id))?;
+        let bytes: u64 = blocks.iter().map(|block| block.bytes.len() as u64).sum();
+        let sealed: u64 = blocks.iter().filter(|b| b.kind.is_sealed()).map(|b| b.bytes.len() as u64).sum();
+        let _turn = self.turn(&self.gate.puts, "puts")?;
+        self.inner().take_room(sealed)?;
+        let count = blocks.len() as u64;
+        let receipt = self.inner().store.put(grant, blocks)?;
+        self.inner().metrics.puts.add(count);
+        self.inner().metrics.put_bytes.add(bytes);
+        Ok(receipt)
+    }
+
+    fn get(&self, id: &BlockId) -> Result<Vec<u8>> {
+        let _turn = self.turn(&self.gate.reads, "reads")?;
+        match self.inner().store.read(id) {
+            Ok(block) => self.told(block).map(|block| block.bytes),
+            Err(error) => {
+                if matches!(error, ServiceError::Damaged { .. }) {
+                    self.damaged(id);
+                }
+                Err(self.not_here(id, error))
+            }
+        }
+    }
+
+    fn get_many(&self, ids: &[BlockId], byte_limit: u64) -> Result<Vec<Found>> {
+        let _turn = self.turn(&self.gate.reads, "reads")?;
+        let found = self.inner().store.get_many(ids, byte_limit)?;
+        let told = found.into_iter().zip(ids).map(|(found, id)| match found {
+            Found::Here(block) => self.told(block).map(Found::Here),
+            Found::Damaged(detail) => {
+                self.damaged(id);
+                Ok(Found::Damaged(detail))
+            }
+            other => Ok(other),
+        });
+        told.collect()
+    }
+
+    fn locality(&self, ids: &[BlockId]) -> Result<Vec<Option<u64>>> {
+        let store = &self.inner().store;
+        let mut places = store.locality(ids)?;
+        if let Who::Client(_) = self.who {
+            for (id, place) in ids.iter().zip(&mut places).filter(|(_, place)| place.is_some()) {
+                if store.domain_of(id)?.is_none_or(|domain| self.may(&domain, false).is_err()) {
+                    *place = None;
+                }
+            }
+        }
+        Ok(places)
+    }
+
+    fn delete(&self, _: &[Delete]) -> Result<Vec<Deleted>> {
+        self.inner().metrics.refusals.add(1);
+        Err(ServiceError::Denied("a member of a cluster deletes by order of its index".into()))
+    }
+
+    fn list(&self, after: Option<BlockId>, limit: usize) -> Result<Vec<StoredBlock>> {
+        self.is_index()?;
+        self.inner().store.list(after, limit)
+    }
+
+    fn scrub(&self, after: Option<BlockId>, byte_limit: u64) -> Result<Scrubbed> {
+        self.is_index()?;
+        let scrubbed = self.inner().store.scrub(after, byte_limit)?;
+        scrubbed.damaged.iter().for_each(|(id, _)| self.damaged(id));
+        Ok(scrubbed)
+    }
+
+    fn compact(&self, dead_share: f64) -> Result<u64> {
+        self.is_index()?;
+        self.inner().store.compact(dead_share)
+    }
+
+    fn stats(&self) -> Result<NodeStats> {
+        self.is_index()?;
+        self.inner().store.stats()
+    }
+
+    fn close(&self) -> Result<()> {
+        self.is_index()?;
+        self.inner().store.close()
+    }
+}
+
+/// So many at once; the others wait.
+struct Turns {
+    free: Mutex<usize>,
+    more: Condvar,
+}
+
+/// One of them, until it is dropped.
+struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    fn new(count: usize) -> Self {
+        Self { free: Mutex::new(count), more: Condvar::new() }
+    }
+
+    fn take(&self, wait: Duration) -> Option<Turn<'_>> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.more.wait_timeout_while(free, wait, |free| *free == 0);
+        let (mut free, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *free = free.checked_sub(1)?;
+        Some(Turn(self))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.more.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_so_many_turns_and_each_comes_back() {
+        let turns = Turns::new(2);
+        let wait = Duration::from_millis(5);
+        let first = turns.take(wait).unwrap();
+        let _second = turns.take(wait).unwrap();
+        assert!(turns.take(wait).is_none());
+        drop(first);
+        assert!(turns.take(wait).is_some());
+    }
+}
