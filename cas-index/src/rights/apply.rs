@@ -12,7 +12,7 @@ use super::{people, sharing};
 use crate::audit;
 use crate::command::Command as Any;
 use crate::state::interned::{self, Interned};
-use crate::state::{Applied, Meta, Outcome, Session, Stop, dispatch, session, sessions};
+use crate::state::{Applied, Meta, Outcome, Session, Stop, VaultRow, dispatch, session, sessions};
 use crate::tables::{Table, Tables};
 use cas_core::id::{DomainId, PublicKey, VaultId};
 use cas_net::rights::{Role, Roles};
@@ -112,7 +112,11 @@ fn authorise(tables: &impl Tables, holder: &Holder, command: &Any, summary: &Sum
             if holder.may_found { Ok(()) } else { deny("make a vault: no right to") }
         }
         Any::StartSession { device, domain, .. } => {
-            allow(holder.may(Action::Push, &vault, Where::Anywhere))?;
+            // A vault that nobody has made begins with a session too: the one that brings its keyring.
+            match holder.may_found && VaultRow::of(tables, &vault)?.is_none() {
+                true => allow(holder.is_somebody("make a vault"))?,
+                false => allow(holder.may(Action::Push, &vault, Where::Anywhere))?,
+            }
             is_own(holder, device)?;
             match domains::may_enter(tables, holder, &vault, &DomainId(*domain))? {
                 true => Ok(()),

@@ -218,6 +218,12 @@ fn last_holder(index: Arc<Index>, keeper: &Arc<Keeper>) -> bool {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
+        // Whoever serves the same directory next must not be told that it is still open.
+        if let Some(index) = self.index.take()
+            && !last_holder(index, &self.keeper)
+        {
+            tracing::warn!("the index is still held by a request");
+        }
     }
 }
 
