@@ -2,6 +2,7 @@
 
 use crate::commands;
 use crate::exit::Exit;
+use crate::log::Form;
 use crate::workplace::Workplace;
 use cas_client::Result;
 use clap::{Args, Parser, Subcommand};
@@ -19,8 +20,9 @@ pub struct Cli {
 
 /// Options that go with every command. Each is also read from the environment.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// Folder of the store, or cas://KEY@HOST:PORT of a cluster [default: the XDG data folder]
+    /// Folder of the store, or cas://KEY@HOST:PORT of a cluster [default: the cluster of cas login, else the XDG data folder]
     #[arg(short = 'r', long = "store", alias = "repo", env = "CAS_STORE", global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
     /// Identity file that opens the vault [default: in the XDG config folder]
@@ -68,12 +70,40 @@ pub enum Command {
     Check(commands::check::Check),
     Vault(commands::vault::Vault),
     Key(commands::key::Key),
+    Login(commands::login::Login),
+    Logout(commands::login::Logout),
+    Whoami(commands::login::Whoami),
+    User(commands::user::User),
+    #[command(visible_alias = "devices")]
+    Device(commands::device::Device),
+    Grant(commands::grant::Grant),
+    Revoke(commands::grant::Revoke),
+    #[command(visible_alias = "grants")]
+    Roles(commands::grant::Roles),
+    Quota(commands::quota::Quota),
+    Audit(commands::audit::Audit),
+    Clock(commands::clock::Clock),
+    Status(commands::status::Status),
+    Nodes(commands::nodes::Nodes),
+    Node(commands::node::Node),
+    Layout(commands::layout::Layout),
     Index(commands::index::Index),
+    Up(Box<commands::up::Up>),
     Debug(commands::debug::Debug),
     Completions(commands::completions::Completions),
 }
 
 impl Command {
+    /// How it logs, if it is a server.
+    pub fn server_log(&self) -> Option<Form> {
+        match self {
+            Self::Index(c) => c.server_log(),
+            Self::Node(c) => c.server_log(),
+            Self::Up(c) => Some(c.form()),
+            _ => None,
+        }
+    }
+
     /// Runs it.
     pub fn run(self, global: Global) -> Result<Exit> {
         match self {
@@ -93,7 +123,23 @@ impl Command {
             Self::Check(c) => c.run(&Workplace::new(global, "check")?),
             Self::Vault(c) => c.run(&Workplace::new(global, "vault")?),
             Self::Key(c) => c.run(&Workplace::new(global, "key")?),
-            Self::Index(c) => c.run(&Workplace::new(global, "index rebuild")?),
+            Self::Login(c) => c.run(&Workplace::new(global, "login")?),
+            Self::Logout(c) => c.run(&Workplace::new(global, "logout")?),
+            Self::Whoami(c) => c.run(&Workplace::new(global, "whoami")?),
+            Self::User(c) => c.run(&Workplace::new(global, "user")?),
+            Self::Device(c) => c.run(&Workplace::new(global, "device")?),
+            Self::Grant(c) => c.run(&Workplace::new(global, "grant")?),
+            Self::Revoke(c) => c.run(&Workplace::new(global, "revoke")?),
+            Self::Roles(c) => c.run(&Workplace::new(global, "roles")?),
+            Self::Quota(c) => c.run(&Workplace::new(global, "quota")?),
+            Self::Audit(c) => c.run(&Workplace::new(global, "audit")?),
+            Self::Clock(c) => c.run(&Workplace::new(global, "clock")?),
+            Self::Status(c) => c.run(&Workplace::new(global, "status")?),
+            Self::Nodes(c) => c.run(&Workplace::new(global, "nodes")?),
+            Self::Node(c) => c.run(&Workplace::new(global, "node")?),
+            Self::Layout(c) => c.run(&Workplace::new(global, "layout")?),
+            Self::Index(c) => c.run(&Workplace::new(global, "index")?),
+            Self::Up(c) => c.run(&Workplace::new(global, "up")?),
             Self::Debug(c) => c.run(&Workplace::new(global, "debug")?),
             Self::Completions(c) => c.run(),
         }

@@ -25,6 +25,8 @@ pub enum Exit {
     Full = 13,
     /// Stored bytes are damaged.
     Damaged = 14,
+    /// The index does not answer, or not enough nodes do.
+    Unreachable = 15,
     /// Retention keeps it.
     Retained = 16,
     /// Stopped by a person.
@@ -59,12 +61,12 @@ impl Exit {
             ServiceError::Full { .. } => Self::Full,
             ServiceError::Damaged { .. } | ServiceError::NotFound { what: "index", .. } => Self::Damaged,
             ServiceError::Retained(_) => Self::Retained,
+            ServiceError::Unreachable { .. } => Self::Unreachable,
             ServiceError::SessionGone(_)
             | ServiceError::NotFound { .. }
             | ServiceError::RootMissing(_)
             | ServiceError::Version { .. }
             | ServiceError::Stopped(_)
-            | ServiceError::Unreachable { .. }
             | ServiceError::Protocol(_)
             | ServiceError::Io { .. } => Self::Failed,
         }
@@ -109,6 +111,20 @@ fn advice(error: &ClientError) -> Option<&'static str> {
         ClientError::Service(ServiceError::SessionGone(_)) => {
             "run the command again: what was stored is not sent twice"
         }
+        ClientError::Cluster(_) => "a cluster does this by itself; -r DIR names a store in a folder",
+        ClientError::NotFound { what: "node", .. } => "cas nodes lists them; the first digits of the key are enough",
+        ClientError::NotFound { what: "vault", .. } => "cas init makes one; an owner lets you into his with cas grant",
+        ClientError::Service(ServiceError::Unreachable { .. }) => {
+            "cas status tells who is there; is the server running, and does UDP reach it?"
+        }
+        ClientError::Service(ServiceError::WrongKey { .. }) => {
+            "compare the key with the one that the server prints; cas login remembers another address"
+        }
+        ClientError::Service(ServiceError::Protocol(_)) => "compare cas --version on both ends: upgrade the older one",
+        ClientError::Service(ServiceError::Denied(_)) => {
+            "cas whoami tells who this device is and what it may; cas login enrols it"
+        }
+        ClientError::Service(ServiceError::Retained(_)) => "cas vault locks shows for how long versions are kept",
         ClientError::Service(ServiceError::Stopped(_)) => "look at the disk, then run the command again",
         _ => return None,
     })

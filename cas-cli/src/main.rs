@@ -5,6 +5,8 @@ mod commands;
 mod entry;
 mod escape;
 mod exit;
+mod log;
+mod measure;
 mod printer;
 mod progress;
 mod prompt;
@@ -16,6 +18,7 @@ mod workplace;
 use clap::Parser;
 use cli::Cli;
 use exit::Exit;
+use log::Log;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_log(cli.global.verbose);
+    Log::new(cli.global.verbose, cli.global.quiet, cli.command.server_log()).start();
     watch_signals();
     let printer = printer::Printer::new(&cli.global);
     let done = cli.command.run(cli.global);
@@ -52,14 +55,4 @@ fn watch_signals() {
         }
         workplace::STOP.store(true, Ordering::Relaxed);
     });
-}
-
-fn start_log(verbose: u8) {
-    let level = match verbose {
-        0 => tracing::Level::ERROR,
-        1 => tracing::Level::WARN,
-        2 => tracing::Level::INFO,
-        _ => tracing::Level::DEBUG,
-    };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false).init();
 }

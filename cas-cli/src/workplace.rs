@@ -4,11 +4,11 @@ use crate::cli::Global;
 use crate::printer::Printer;
 use cas_client::address::{Address, AddressError};
 use cas_client::places::Places;
-use cas_client::store::cluster::{Reach, is_address};
+use cas_client::store::cluster::{Cluster, Reach, is_address};
 use cas_client::store::lock::Patience;
 use cas_client::store::{Access, Store};
 use cas_client::vault::Vault;
-use cas_client::{ClientError, Result, identity};
+use cas_client::{ClientError, Result, identity, remembered};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,12 +51,33 @@ impl Workplace {
         self.global.store.clone().unwrap_or_else(|| self.places.store())
     }
 
-    /// The address of the store, if it is a cluster.
+    /// The address of the store, if it is a cluster: the one that is named, or if none is, the one that was logged in to.
     pub fn address(&self) -> Result<Option<Address>> {
-        let Some(text) = self.global.store.as_ref().and_then(|path| path.to_str()).filter(|t| is_address(t)) else {
-            return Ok(None);
-        };
-        text.parse().map(Some).map_err(|e: AddressError| ClientError::Usage(e.to_string()))
+        match &self.global.store {
+            None => remembered::read(&self.places.remembered()),
+            Some(path) => match path.to_str().filter(|text| is_address(text)) {
+                Some(text) => parse_address(text).map(Some),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The index of the cluster, asked as this device. For commands that need no nodes.
+    pub fn cluster(&self) -> Result<Cluster> {
+        let address = self.address()?.ok_or_else(|| {
+            ClientError::Usage(
+                "this is about a cluster: cas login cas://KEY@HOST:PORT, or --store cas://…, names one".to_owned(),
+            )
+        })?;
+        self.reach(address, Cluster::reach)
+    }
+
+    /// Reaches an address as this device.
+    pub fn reach<T>(&self, address: Address, with: impl FnOnce(&Reach<'_>) -> Result<T>) -> Result<T> {
+        let identities = self.identities()?;
+        let device = identities[0].device_seed();
+        let rack = std::env::var("CAS_RACK").ok();
+        with(&Reach { address, device: &device, rack, state: &self.places.state })
     }
 
     /// The identity file.
@@ -88,7 +109,7 @@ impl Workplace {
     /// Opens the store, waiting for whoever holds it. Where it may not be written, it is opened for reading.
     pub fn open(&self) -> Result<Store> {
         if let Some(address) = self.address()? {
-            return self.connect(address);
+            return self.reach(address, Store::connect);
         }
         let store = self.with_access(self.is_read_only(), Store::open)?;
         if let Some(why) = store.lost_end() {
@@ -96,13 +117,6 @@ impl Workplace {
             self.printer.warn(format!("{why}; newer versions may be missing. cas index rebuild brings them back"));
         }
         Ok(store)
-    }
-
-    fn connect(&self, address: Address) -> Result<Store> {
-        let identities = self.identities()?;
-        let device = identities[0].device_seed();
-        let rack = std::env::var("CAS_RACK").ok();
-        Store::connect(&Reach { address, device: &device, rack, state: &self.places.state })
     }
 
     /// Whether the store lies where nothing can be written.
@@ -130,7 +144,12 @@ impl Workplace {
 
     /// Opens the vault of an open store.
     pub fn vault(&self, store: &Store) -> Result<Vault> {
-        let mut vault = Vault::open(store, self.identities()?, self.global.vault.as_deref(), &self.places.state)?;
+        self.vault_of(store, self.global.vault.as_deref())
+    }
+
+    /// Opens the only vault of an open store, or the one whose id begins with `wanted`.
+    pub fn vault_of(&self, store: &Store, wanted: Option<&str>) -> Result<Vault> {
+        let mut vault = Vault::open(store, self.identities()?, wanted, &self.places.state)?;
         if let Some(cluster) = store.cluster() {
             cluster.admit(&vault.id(), &vault.keys().domain_id())?;
         }
@@ -143,4 +162,9 @@ impl Workplace {
         }
         Ok(vault)
     }
+}
+
+/// An address as it was typed.
+pub fn parse_address(text: &str) -> Result<Address> {
+    text.parse().map_err(|e: AddressError| ClientError::Usage(e.to_string()))
 }

@@ -1,16 +1,23 @@
 //! Reclaims space: empties the trash by age, condemns what nobody references, deletes it on the node, compacts.
 //!
-//! The index decides (DESIGN §7.1), this carries its deletes to the node and the answers back. It can stop after any step:
-//! the next run goes on where this one ended.
+//! The index decides (DESIGN §7.1), this carries its deletes to the node and the answers back; in a cluster the index does that
+//! too. It can stop after any step: the next run goes on where this one ended.
 
 use crate::error::{ClientError, Result};
 use crate::store::Store;
 use cas_core::id::{BlockId, Epoch};
-use cas_net::{Delete, Deleted, GcHolder, ServiceError, SessionInfo, SnapshotRow, StoredBlock};
+use cas_net::{Delete, Deleted, GcHolder, Index, ServiceError, SessionInfo, SnapshotRow, StoredBlock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Blocks condemned in one step.
 const CONDEMN: usize = 16_384;
+/// Deletes that nodes of a cluster have not answered, at most: then the next step waits for them.
+const BACKLOG: usize = 32_768;
+/// Between two looks at that.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long nodes of a cluster may take to answer anything; then the rest is theirs.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Blocks listed in one step when looking for orphans.
 const LIST: usize = 16_384;
 /// A push that was interrupted can be resumed for this long without sending anything twice.
@@ -50,10 +57,15 @@ pub struct GcReport {
     pub no_room: bool,
     /// Who keeps the rest from being collected.
     pub held: Option<GcHolder>,
+    /// Blocks of a cluster whose nodes have yet to say that they are gone: their next beats bring them the order.
+    pub waiting: u64,
 }
 
 /// Collects. `step` hears of blocks deleted so far; `stop` may be set from a signal handler.
 pub fn gc(store: &Store, options: GcOptions, step: &mut dyn FnMut(&GcReport), stop: &AtomicBool) -> Result<GcReport> {
+    if store.cluster().is_some() {
+        return in_cluster(&**store.index(), options, step, stop);
+    }
     let (index, node) = (store.index(), store.node()?);
     let before = node.stats()?.segment_bytes;
     let keep: Vec<_> =
@@ -86,6 +98,44 @@ pub fn gc(store: &Store, options: GcOptions, step: &mut dyn FnMut(&GcReport), st
     report.freed = before.saturating_sub(after.segment_bytes);
     report.dead = after.dead_bytes;
     Ok(report)
+}
+
+/// Condemns; the index has the nodes delete, and they look after their segments themselves. Pushes of others are left alone.
+fn in_cluster(
+    index: &dyn Index,
+    options: GcOptions,
+    step: &mut dyn FnMut(&GcReport),
+    stop: &AtomicBool,
+) -> Result<GcReport> {
+    let mut report = GcReport { emptied: index.empty_trash(options.trash_limit())?, ..GcReport::default() };
+    let (mut seen, mut answered) = (index.status()?.epoch, Instant::now());
+    let mut before = 0;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(ClientError::Interrupted);
+        }
+        let waiting = usize::try_from(index.status()?.condemned).unwrap_or(usize::MAX);
+        if waiting < before {
+            answered = Instant::now();
+        }
+        before = waiting;
+        if waiting >= BACKLOG && answered.elapsed() < PATIENCE {
+            std::thread::sleep(PAUSE);
+            continue;
+        }
+        let condemned = index.condemn((waiting + CONDEMN).min(BACKLOG))?;
+        // Deletes that were not answered yet stand in every step.
+        let new: Vec<BlockId> = condemned.deletes.iter().filter(|d| d.epoch > seen).map(|d| d.id).collect();
+        seen = condemned.deletes.iter().map(|d| d.epoch).fold(seen, Epoch::max);
+        report.blocks += new.len() as u64;
+        report.bytes += index.rows(&new)?.iter().flatten().map(|row| u64::from(row.len)).sum::<u64>();
+        report.held = condemned.held;
+        step(&report);
+        if !condemned.more || waiting >= BACKLOG {
+            report.waiting = index.status()?.condemned;
+            return Ok(report);
+        }
+    }
 }
 
 impl GcOptions {

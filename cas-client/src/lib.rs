@@ -7,12 +7,14 @@
 //! [`check`], [`forget`] and [`gc`] are one operation each; [`debug`] looks at what does not open.
 
 pub mod attributes;
+pub mod audit;
 pub mod browse;
 pub mod check;
 pub mod debug;
 mod entropy;
 mod error;
 pub mod fetch;
+pub mod fleet;
 pub mod forget;
 pub mod gc;
 pub mod host;
@@ -23,6 +25,9 @@ pub mod places;
 pub mod pull;
 pub mod push;
 pub mod reference;
+pub mod remembered;
+pub mod serve;
+pub mod share;
 pub mod store;
 pub mod vault;
 

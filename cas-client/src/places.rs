@@ -37,6 +37,11 @@ impl Places {
         self.data.join("store")
     }
 
+    /// The file with the address of the cluster that was logged in to.
+    pub fn remembered(&self) -> PathBuf {
+        self.config.join("store")
+    }
+
     /// The identity when none is named.
     pub fn identity(&self) -> PathBuf {
         self.config.join("identity")

@@ -245,7 +245,11 @@ fn first(identities: &[Identity]) -> Result<&Identity> {
     identities.first().ok_or_else(|| ClientError::Usage("an identity is needed".to_owned()))
 }
 
-fn choose(vaults: Vec<VaultId>, wanted: Option<&str>) -> Result<VaultId> {
+/// The only vault, or the one whose id begins with `wanted`.
+///
+/// # Errors
+/// [`ClientError::NotFound`], [`ClientError::Ambiguous`].
+pub fn choose(vaults: Vec<VaultId>, wanted: Option<&str>) -> Result<VaultId> {
     let prefix = wanted.unwrap_or_default().to_ascii_lowercase();
     let fitting: Vec<_> = vaults.into_iter().filter(|v| v.to_string().starts_with(&prefix)).collect();
     match &fitting[..] {
@@ -263,6 +267,9 @@ fn store_keyring(store: &Store, keyring: &Keyring, object: &KeyringObject, devic
     let (vault, domain) = (keyring.vault, keyring.domain_id());
     let label = format!("keyring of {vault} (process {})", std::process::id());
     let start = store.index().start_session(&StartSession { vault, domain, device: device.public(), label })?;
+    if let Some(cluster) = store.cluster() {
+        cluster.admit(&vault, &domain)?;
+    }
     let bytes = object.encode();
     let receipt = put_object(store.nodes(), store.index().grant(start.session)?, Kind::Keyring, domain, &bytes)?;
     store.index().put_keyring(&bytes, &receipt)?;

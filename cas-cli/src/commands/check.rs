@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 ///
 /// Without options: signatures, pages against one another, lists, links, the index beside the node. What is damaged is named with the
 /// snapshots and paths it touches, and marked, so that the next push of a file that is still there replaces it. Exit code 14 if
-/// anything is wrong, 3 if some vaults could not be opened.
+/// anything is wrong, 3 if some vaults could not be opened or a cluster lacks copies.
 #[derive(Debug, Args)]
 pub struct Check {
     /// Read and verify stored bytes too: all, a share (10%), an amount (1G) or the n-th of t parts (3/10). Shares and amounts go on where the
@@ -104,6 +104,7 @@ impl Check {
         Ok(match () {
             () if !report.is_clean() => Exit::Damaged,
             () if report.closed > 0 && !self.without_key => Exit::Partial,
+            () if report.short_blocks > 0 => Exit::Partial,
             () => Exit::Ok,
         })
     }
@@ -139,6 +140,17 @@ fn tell(work: &Workplace, report: &CheckReport) {
             printer.must_say(format!("error: block {id}: something refers to it, and the index does not know it"));
         }
         printer.say(format!("{} counts, {} edges", recount.rows, recount.edges));
+    }
+    for short in &report.short {
+        let mut missing: Vec<String> = short.missing.iter().map(|node| node.0.to_string()).collect();
+        missing.iter_mut().for_each(|key| key.truncate(12));
+        printer.explain(format!("block {}: no copy on node {}", short.block, missing.join(", ")));
+    }
+    if report.short_blocks > 0 {
+        printer.must_say(format!(
+            "{} blocks have fewer copies than they should; the cluster makes them (cas status), -v names them",
+            report.short_blocks
+        ));
     }
     let read = match &report.part {
         Some(part) => format!(", {} blocks ({}) read{}", report.read_blocks, bytes(report.read_bytes), which(part)),
@@ -198,6 +210,7 @@ fn tell_json(work: &Workplace, report: &CheckReport) {
         "pages": report.pages,
         "blocks": report.blocks,
         "orphans": report.orphans,
+        "short_of_copies": report.short_blocks,
         "blocks_read": report.read_blocks,
         "bytes_read": report.read_bytes,
         "part_read": report.part.map(|part| part.percent()),

@@ -41,11 +41,11 @@ impl Gc {
 pub fn collect(work: &Workplace, store: &Store, all: bool, trash_hours: u32) -> Result<GcReport> {
     let options = GcOptions { now_ns: now_ns(), trash_ns: i64::from(trash_hours) * HOUR_NS, all };
     let report = gc::gc(store, options, &mut |_| {}, &STOP)?;
-    tell(work, &report);
+    tell(work, &report, store.cluster().is_some());
     Ok(report)
 }
 
-fn tell(work: &Workplace, report: &GcReport) {
+fn tell(work: &Workplace, report: &GcReport, is_cluster: bool) {
     let printer = &work.printer;
     let held = report.held.as_ref().map(|holder| match holder {
         GcHolder::Session(session) => session.label.clone(),
@@ -60,6 +60,7 @@ fn tell(work: &Workplace, report: &GcReport) {
             "orphans_deleted": report.orphans,
             "bytes_freed": report.freed,
             "bytes_dead": report.dead,
+            "waiting": report.waiting,
             "no_room": report.no_room,
             "sessions_ended": report.ended.len(),
             "held_by": held,
@@ -72,12 +73,16 @@ fn tell(work: &Workplace, report: &GcReport) {
     for session in &report.ended {
         printer.explain(format!("gave up {}", session.label));
     }
+    let freed = match (is_cluster, report.waiting) {
+        (false, _) => format!("{} freed on disk", bytes(report.freed)),
+        (true, 0) => "nodes free their disks by themselves".to_owned(),
+        (true, waiting) => format!("nodes have yet to answer for {waiting}"),
+    };
     printer.say(format!(
-        "{} snapshots removed for good, {} blocks ({}) deleted, {} freed on disk",
+        "{} snapshots removed for good, {} blocks ({}) deleted, {freed}",
         report.emptied.len(),
         report.blocks + report.orphans,
         bytes(report.bytes),
-        bytes(report.freed)
     ));
     if report.no_room {
         printer.warn(format!(

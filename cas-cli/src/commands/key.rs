@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::workplace::Workplace;
+use cas_client::share::Card;
 use cas_client::{ClientError, Result, identity};
 use cas_core::agebox::Identity;
 use clap::{Args, Subcommand};
@@ -16,7 +17,7 @@ pub struct Key {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Show the public key and the device key (the default)
+    /// Show the public key, the device key, and both as the card that cas grant takes (the default)
     Show,
     /// Make an identity, to be added to a vault by one of its owners
     New,
@@ -70,11 +71,15 @@ fn show(work: &Workplace, identities: &[Identity]) {
     for identity in identities {
         let (public, device) = (identity.recipient().to_string(), identity.device_key().public().to_string());
         if work.printer.json() {
-            work.printer.object(&json!({"public_key": public, "device_key": device, "file": work.identity_path()}));
+            let card = Card::of(identity).to_string();
+            work.printer.object(
+                &json!({"public_key": public, "device_key": device, "card": card, "file": work.identity_path()}),
+            );
         } else {
             work.printer.line(format!("identity    {}", work.identity_path().display()));
             work.printer.line(format!("public key  {public}"));
             work.printer.line(format!("device key  {device}"));
+            work.printer.line(format!("card        {}", Card::of(identity)));
         }
     }
 }

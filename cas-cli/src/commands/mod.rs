@@ -1,21 +1,34 @@
 //! One file for each command: its options, what it does, how it tells.
 
+pub mod audit;
 pub mod check;
+pub mod clock;
 pub mod completions;
 pub mod debug;
+pub mod device;
 pub mod diff;
 pub mod dump;
 pub mod find;
 pub mod forget;
 pub mod gc;
+pub mod grant;
 pub mod index;
 pub mod init;
 pub mod key;
+pub mod layout;
+pub mod login;
 pub mod ls;
+pub mod node;
+pub mod nodes;
 pub mod pull;
 pub mod push;
+pub mod quota;
+pub mod serving;
 pub mod snapshots;
 pub mod stats;
+pub mod status;
 pub mod undelete;
+pub mod up;
+pub mod user;
 pub mod vault;
 pub mod versions;

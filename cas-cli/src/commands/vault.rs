@@ -1,13 +1,17 @@
 //! `cas vault`: who can open it, which devices may push to it.
 
+use super::quota::Limit;
 use crate::exit::Exit;
+use crate::measure::{span, span_text};
+use crate::printer::bytes;
 use crate::workplace::Workplace;
 use cas_client::store::Store;
-use cas_client::vault::Vault as OpenVault;
+use cas_client::vault::{Vault as OpenVault, choose};
 use cas_client::{ClientError, Result};
 use cas_core::agebox::Recipient;
 use cas_core::id::PublicKey;
 use cas_core::keyring::{Change, Device, Member, Role};
+use cas_net::rights::{Account, Lock};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -53,6 +57,26 @@ enum VaultCommand {
     },
     /// Accept the store as it is now, after it was restored from an older copy on purpose
     Trust,
+    /// Set a retention lock or the quota of a vault in a cluster
+    ///
+    /// A lock only grows: no role and no clock shortens it.
+    Set(Settings),
+    /// Show the retention locks of a vault in a cluster
+    Locks,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Settings {
+    /// Versions cannot be forgotten for so long after they were pushed, like 30d. For an owner
+    #[arg(long, value_parser = span, value_name = "TIME")]
+    keep_locked: Option<i64>,
+    /// Lock only this name and those under it
+    #[arg(long, value_name = "PREFIX", requires = "keep_locked", default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// Stored bytes it may have, like 1T, or none. For an admin
+    #[arg(long, value_name = "SIZE")]
+    quota: Option<Limit>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -70,8 +94,13 @@ enum RoleArg {
 impl Vault {
     /// Runs it.
     pub fn run(self, work: &Workplace) -> Result<Exit> {
+        let command = match self.command.unwrap_or(VaultCommand::Show) {
+            VaultCommand::Set(settings) => return settings.set(work),
+            VaultCommand::Locks => return locks(work),
+            command => command,
+        };
         let store = work.open()?;
-        let done = self.command.unwrap_or(VaultCommand::Show).run(work, &store);
+        let done = command.run(work, &store);
         let closed = store.close();
         done?;
         closed?;
@@ -97,7 +126,7 @@ impl VaultCommand {
 
     fn change(self) -> Result<Option<Change>> {
         Ok(Some(match self {
-            Self::Show | Self::Trust => return Ok(None),
+            Self::Show | Self::Trust | Self::Set(_) | Self::Locks => return Ok(None),
             Self::AddMember { recipient, role, label } => {
                 let role = match role {
                     RoleArg::Owner => Role::Owner,
@@ -112,6 +141,48 @@ impl VaultCommand {
             Self::RemoveDevice { device } => Change::RemoveDevice(parse_device(&device)?),
         }))
     }
+}
+
+impl Settings {
+    fn set(self, work: &Workplace) -> Result<Exit> {
+        let cluster = work.cluster()?;
+        let vault = choose(cluster.index().vaults()?, work.global.vault.as_deref())?;
+        let rights = cluster.rights();
+        if let Some(keep_ns) = self.keep_locked {
+            let of = if self.prefix.is_empty() {
+                format!("vault {vault}")
+            } else {
+                format!("{} in vault {vault}", self.prefix)
+            };
+            rights.set_lock(&Lock { vault, prefix: self.prefix, keep_ns })?;
+            work.printer.say(format!("versions of {of} are kept for {} at least", span_text(keep_ns)));
+        }
+        if let Some(Limit(quota)) = self.quota {
+            rights.set_quota(&Account::Vault(vault), quota)?;
+            let limit = quota.map_or("no limit".to_owned(), |limit| format!("at most {}", bytes(limit)));
+            work.printer.say(format!("vault {vault}: {limit}"));
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn locks(work: &Workplace) -> Result<Exit> {
+    let cluster = work.cluster()?;
+    let vault = choose(cluster.index().vaults()?, work.global.vault.as_deref())?;
+    let locks = cluster.rights().locks(&vault)?;
+    for Lock { vault, prefix, keep_ns } in &locks {
+        if work.printer.json() {
+            let seconds = keep_ns / 1_000_000_000;
+            work.printer.object(&json!({"vault": vault.to_string(), "prefix": prefix, "keep_seconds": seconds}));
+        } else {
+            let of = if prefix.is_empty() { "all names" } else { prefix };
+            work.printer.line(format!("{of}  kept for {}", span_text(*keep_ns)));
+        }
+    }
+    if locks.is_empty() {
+        work.printer.say("no version is locked");
+    }
+    Ok(Exit::Ok)
 }
 
 fn parse_recipient(text: &str) -> Result<Recipient> {

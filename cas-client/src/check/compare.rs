@@ -2,7 +2,7 @@
 
 use super::part::Part;
 use super::reached::{Needed, Reached};
-use super::{CheckReport, Findings};
+use super::{CheckReport, Findings, copies};
 use crate::error::{ClientError, Result};
 use crate::store::Store;
 use crate::vault::Vault;
@@ -11,7 +11,7 @@ use cas_net::{RowState, StoredBlock, StoredRow};
 use std::cmp::Ordering;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-const STEP: usize = 16_384;
+pub(super) const STEP: usize = 16_384;
 
 /// Compares one part: that of `reached`.
 pub(super) fn compare(
@@ -22,6 +22,9 @@ pub(super) fn compare(
     found: &mut Findings,
     stop: &AtomicBool,
 ) -> Result<()> {
+    if let Some(cluster) = store.cluster() {
+        return copies::compare(store, &**cluster.placement(), vault, reached, report, found, stop);
+    }
     let part = reached.part();
     let mut rows = Paged::new(part, |after| Ok(store.index().list_rows(after, STEP)?), |row: &StoredRow| row.id);
     let mut blocks = Paged::new(part, |after| Ok(store.node()?.list(after, STEP)?), |block: &StoredBlock| block.id);
@@ -55,10 +58,15 @@ pub(super) fn compare(
             block = blocks.next()?;
         }
     }
+    note_unknown(vault, reached, &has_row, found);
+    Ok(())
+}
+
+/// What snapshots need and the index does not know.
+pub(super) fn note_unknown(vault: Option<&Vault>, reached: &Reached, has_row: &[bool], found: &mut Findings) {
     for place in (0..has_row.len()).filter(|place| !has_row[*place]) {
         found.unknown(reached.digits(place), data_id(vault, &reached.at(place)));
     }
-    Ok(())
 }
 
 /// The whole id, where it follows from the key.
@@ -69,6 +77,11 @@ fn data_id(vault: Option<&Vault>, needed: &Needed) -> Option<BlockId> {
 
 /// What is wrong with a row, beside the block that is stored, and whether another copy of the block would cure it.
 fn wrong(row: &StoredRow, stored: Option<&StoredBlock>, needed: bool) -> Option<(String, bool)> {
+    wrong_row(row, needed).or_else(|| wrong_copy(row, stored))
+}
+
+/// What is wrong with a row alone. One that is being deleted has no copies that anybody wants.
+pub(super) fn wrong_row(row: &StoredRow, needed: bool) -> Option<(String, bool)> {
     if let RowState::Condemned(epoch) = row.state {
         return needed.then(|| (format!("a snapshot needs it, and it is being deleted since {epoch}"), false));
     }
@@ -77,6 +90,13 @@ fn wrong(row: &StoredRow, stored: Option<&StoredBlock>, needed: bool) -> Option<
     }
     if needed && row.count == 0 {
         return Some(("a snapshot needs it, and its count is 0".to_owned(), false));
+    }
+    None
+}
+
+fn wrong_copy(row: &StoredRow, stored: Option<&StoredBlock>) -> Option<(String, bool)> {
+    if matches!(row.state, RowState::Condemned(_)) {
+        return None;
     }
     match stored {
         None => Some(("the index knows it, and the node does not have it".to_owned(), true)),
@@ -92,7 +112,7 @@ fn wrong(row: &StoredRow, stored: Option<&StoredBlock>, needed: bool) -> Option<
 }
 
 /// A listing of one part, in steps.
-struct Paged<T, F, I> {
+pub(super) struct Paged<T, F, I> {
     list: F,
     id: I,
     part: Part,
@@ -101,11 +121,11 @@ struct Paged<T, F, I> {
 }
 
 impl<T, F: Fn(Option<BlockId>) -> Result<Vec<T>>, I: Fn(&T) -> BlockId> Paged<T, F, I> {
-    fn new(part: Part, list: F, id: I) -> Self {
+    pub(super) fn new(part: Part, list: F, id: I) -> Self {
         Self { list, id, part, step: Vec::new().into_iter(), after: part.after() }
     }
 
-    fn next(&mut self) -> Result<Option<T>> {
+    pub(super) fn next(&mut self) -> Result<Option<T>> {
         if self.step.len() == 0 {
             self.step = (self.list)(self.after)?.into_iter();
         }

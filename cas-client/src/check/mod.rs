@@ -3,6 +3,7 @@
 //! ```text
 //! walk     every page and list once, from all roots    → the rules of FORMAT §5, across pages; what is reachable, with its key
 //! compare  rows of the index with blocks of the node   → missing, different, too much
+//! copies   in a cluster instead: rows with their copies → short, or without any
 //! read     all stored bytes, or a part                 → damaged
 //! trace    damage to snapshots and paths               → what it costs
 //! ```
@@ -12,6 +13,7 @@
 //! children go. Memory: bounded; beyond `PASS_BLOCKS` blocks are compared and read in several passes.
 
 mod compare;
+mod copies;
 mod part;
 mod reached;
 mod read;
@@ -25,7 +27,7 @@ use crate::error::Result;
 use crate::store::Store;
 use crate::vault::Vault;
 use cas_core::id::BlockId;
-use cas_net::{Recount, SnapshotRow};
+use cas_net::{NodeId, Recount, SnapshotRow};
 use reached::Reached;
 use read::Reading;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +74,15 @@ pub struct Finding {
     pub what: String,
 }
 
+/// A block that has fewer copies than it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Short {
+    /// Which.
+    pub block: BlockId,
+    /// The nodes that should have it.
+    pub missing: Vec<NodeId>,
+}
+
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct CheckReport {
@@ -91,6 +102,10 @@ pub struct CheckReport {
     pub read_bytes: u64,
     /// Which part of all blocks that was.
     pub part: Option<Part>,
+    /// Blocks of a cluster that have fewer copies than they should, which the index is healing.
+    pub short_blocks: u64,
+    /// The first of them.
+    pub short: Vec<Short>,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// What the damage costs.

@@ -14,8 +14,8 @@ use cas_net::cluster::{Cluster as Placement, Layout, NodeInfo, RemoteCluster};
 use cas_net::rights::calls::ShowTicket;
 use cas_net::rights::{RemoteRights, Rights, Ticket};
 use cas_net::wire::{decode, encode};
-use cas_net::{Identity, Introduce, Network, Node, RawCall, RemoteIndex, RemoteNode, ServiceError, Settings};
-use std::path::{Path, PathBuf};
+use cas_net::{Identity, Index, Introduce, Network, Node, RawCall, RemoteIndex, RemoteNode, ServiceError, Settings};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The most elements a kept layout may have.
@@ -33,9 +33,11 @@ pub struct Reach<'a> {
     pub state: &'a Path,
 }
 
-/// A cluster.
+/// A cluster: its index, asked as one device.
 pub struct Cluster {
     address: Address,
+    network: Arc<Network>,
+    index: Arc<dyn Index>,
     placement: Arc<dyn Placement>,
     rights: Arc<dyn Rights>,
     tickets: Arc<Tickets>,
@@ -52,23 +54,37 @@ impl Store {
     /// # Errors
     /// No socket; or neither the index answers nor was its layout ever seen.
     pub fn connect(reach: &Reach<'_>) -> Result<Self> {
+        let cluster = Cluster::reach(reach)?;
+        let kept = reach.state.join(format!("layout-{}", reach.address.key));
+        let layout = layout(&*cluster.placement, &kept)?;
+        let (network, shown) = (cluster.network.clone(), cluster.tickets.clone());
+        let to_node = move |info: &NodeInfo| to_node(&network, info, &shown);
+        let nodes = Nodes::of(cluster.placement.clone(), layout, reach.rack.clone(), Box::new(to_node));
+        Ok(Self { index: cluster.index.clone(), nodes: nodes.into(), home: Home::Cluster(cluster) })
+    }
+}
+
+impl Cluster {
+    /// What asks the index alone: for whoever looks after nodes and people, who need neither a layout nor, before they
+    /// log in, a device that is known. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// No socket.
+    pub fn reach(reach: &Reach<'_>) -> Result<Self> {
         let network = Network::new(Identity::from_seed(reach.device), Settings::default());
         let network = network.map_err(|e| ClientError::io("open a socket", e))?;
         let index = Arc::new(RemoteIndex::new(&network, &reach.address));
         let placement: Arc<dyn Placement> = Arc::new(RemoteCluster(index.connection().clone()));
         let rights: Arc<dyn Rights> = Arc::new(RemoteRights(index.connection().clone()));
         let tickets = Arc::new(Tickets::default());
-        let kept = reach.state.join(format!("layout-{}", reach.address.key));
-        let layout = layout(&*placement, &kept)?;
-        let shown = tickets.clone();
-        let to_node = move |info: &NodeInfo| to_node(&network, info, &shown);
-        let nodes = Nodes::of(placement.clone(), layout, reach.rack.clone(), Box::new(to_node));
-        let cluster = Cluster { address: reach.address.clone(), placement, rights, tickets };
-        Ok(Self { index, nodes: nodes.into(), home: Home::Cluster(cluster) })
+        Ok(Self { address: reach.address.clone(), network, index, placement, rights, tickets })
     }
-}
 
-impl Cluster {
+    /// Its index.
+    pub fn index(&self) -> &Arc<dyn Index> {
+        &self.index
+    }
+
     /// Where its index is.
     pub fn address(&self) -> &Address {
         &self.address
@@ -128,10 +144,10 @@ fn to_node(network: &Arc<Network>, info: &NodeInfo, tickets: &Arc<Tickets>) -> O
 }
 
 /// The layout as the index tells it, or as it told it last.
-fn layout(placement: &dyn Placement, kept: &PathBuf) -> Result<Layout> {
+fn layout(placement: &dyn Placement, kept: &Path) -> Result<Layout> {
     match placement.layout(0) {
         Ok(Some(layout)) => {
-            if let Err(e) = write_private(kept, &encode(&layout)) {
+            if let Err(e) = keep(kept, &layout) {
                 tracing::warn!("the layout is not kept: {e}");
             }
             Ok(layout)
@@ -150,4 +166,14 @@ fn layout(placement: &dyn Placement, kept: &PathBuf) -> Result<Layout> {
         }
         Err(e) => Err(e.into()),
     }
+}
+
+/// Replaces the layout that is kept, in one step: two programs may do it at once.
+fn keep(kept: &Path, layout: &Layout) -> Result<()> {
+    if let Some(folder) = kept.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| ClientError::io(format!("create {}", folder.display()), e))?;
+    }
+    let made = kept.with_extension(format!("new-{}", std::process::id()));
+    write_private(&made, &encode(layout))?;
+    std::fs::rename(&made, kept).map_err(|e| ClientError::io(format!("write {}", kept.display()), e))
 }

@@ -8,6 +8,7 @@ pub mod cluster;
 pub(crate) mod directory;
 pub mod lock;
 pub mod reached;
+pub mod served;
 pub(crate) mod witness;
 
 use crate::error::{ClientError, Result};
