@@ -10,6 +10,7 @@
 
 pub mod address;
 pub mod calls;
+pub mod chain;
 pub mod cluster;
 pub mod encoding;
 pub mod envelope;
@@ -35,7 +36,9 @@ pub use index::{
     Checkpointed, Commit, Committed, Condemned, Delete, GcHolder, HaveAnswer, Index, IndexStatus, Recount, Registered,
     Registration, RowState, SessionId, SessionInfo, SessionStart, SnapshotRow, SnapshotState, StartSession, StoredRow,
 };
-pub use node::{Deleted, Found, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Scrubbed, StoredBlock};
+pub use node::{
+    Deleted, Done, Found, Node, NodeId, NodeStats, OfferAnswer, Pending, PendingReceipt, PutBlock, Scrubbed, StoredBlock,
+};
 pub use receipt::{Receipt, Received};
 pub use remote::{RemoteIndex, RemoteNode};
 pub use transport::{Connection, Identity, Introduce, Network, RawCall, Settings};

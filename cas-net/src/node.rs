@@ -1,10 +1,12 @@
 //! The node's side of the border: keeps sealed blocks, says so, gives them back, deletes them when told.
 
+use crate::chain::{PendingChain, Returned, Way};
 use crate::wire::wire;
 use crate::{Delete, Grant, Receipt, Result, ServiceError};
 use cas_core::frame::Header;
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, Sum};
 use std::sync::mpsc;
+use std::time::Duration;
 
 /// A node, by its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,18 +61,27 @@ pub enum Found {
     Later,
 }
 
-/// A receipt that will come once the group is durable. Dropping it does not undo the put.
+/// An answer that will come once blocks are durable. Dropping it does not undo the put.
 #[derive(Debug)]
-pub struct PendingReceipt {
-    answer: mpsc::Receiver<Result<Receipt>>,
+pub struct Pending<T, E = ServiceError> {
+    answer: mpsc::Receiver<Result<T, E>>,
     hurry: Option<Hurry>,
 }
 
+/// A receipt that will come once the group is durable.
+pub type PendingReceipt = Pending<Receipt>;
+
 struct Hurry(Box<dyn Fn() + Send>);
 
-impl PendingReceipt {
+/// What is done with an answer when it comes: on this thread or another, which it must not hold up.
+pub type Done<T> = Box<dyn FnOnce(Result<T>) + Send>;
+
+/// The answer to an offer: what is wanted, and the receipt for the rest.
+pub type OfferAnswer = (Vec<bool>, PendingReceipt);
+
+impl<T, E: From<ServiceError>> Pending<T, E> {
     /// A pair: what the caller waits on, and where the node sends the answer.
-    pub fn new() -> (mpsc::SyncSender<Result<Receipt>>, Self) {
+    pub fn new() -> (mpsc::SyncSender<Result<T, E>>, Self) {
         let (sender, answer) = mpsc::sync_channel(1);
         (sender, Self { answer, hurry: None })
     }
@@ -81,23 +92,43 @@ impl PendingReceipt {
     }
 
     /// Waits until the blocks would survive a power cut.
-    pub fn wait(self) -> Result<Receipt> {
-        if let Some(receipt) = self.poll() {
-            return receipt;
+    pub fn wait(self) -> Result<T, E> {
+        if let Some(answer) = self.poll() {
+            return answer;
         }
         if let Some(Hurry(hurry)) = &self.hurry {
             hurry();
         }
-        self.answer.recv().unwrap_or_else(|_| Err(ServiceError::Stopped("the node went away".into())))
+        self.answer.recv().unwrap_or_else(|_| Err(ServiceError::Stopped("the node went away".into()).into()))
+    }
+
+    /// Waits no longer than so long; gives itself back if nothing came. The node is hurried the first time.
+    ///
+    /// # Errors
+    /// Itself.
+    pub fn wait_for(mut self, longest: Duration) -> Result<Result<T, E>, Self> {
+        if let Some(answer) = self.poll() {
+            return Ok(answer);
+        }
+        if let Some(hurry) = self.take_hurry() {
+            hurry();
+        }
+        match self.answer.recv_timeout(longest) {
+            Ok(answer) => Ok(answer),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(self),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                Ok(Err(ServiceError::Stopped("the node went away".into()).into()))
+            }
+        }
     }
 
     /// What would hurry the node: whoever takes it says itself when, and waiting no longer does.
-    pub(crate) fn take_hurry(&mut self) -> Option<Box<dyn Fn() + Send>> {
+    pub fn take_hurry(&mut self) -> Option<Box<dyn Fn() + Send>> {
         self.hurry.take().map(|Hurry(hurry)| hurry)
     }
 
-    /// The receipt if it is there already.
-    pub fn poll(&self) -> Option<Result<Receipt>> {
+    /// The answer if it is there already.
+    pub fn poll(&self) -> Option<Result<T, E>> {
         self.answer.try_recv().ok()
     }
 }
@@ -160,9 +191,25 @@ pub trait Node: Send + Sync {
     /// receipt arrives). Answers per id whether it is wanted, and the receipt for those it has.
     fn offer(&self, grant: &Grant, ids: &[BlockId]) -> Result<(Vec<bool>, PendingReceipt)>;
 
+    /// Like [`Self::offer`], for a caller who asks several nodes at once.
+    fn offer_then(&self, grant: &Grant, ids: Vec<BlockId>, done: Done<OfferAnswer>) {
+        done(self.offer(grant, &ids));
+    }
+
     /// Keeps blocks. Refuses a wrong grant, a wrong name or a wrong sum; keeps its own bytes of a block it has,
     /// unless the grant says replace. Blocks while too much is waiting.
     fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt>;
+
+    /// Whether it sends blocks on, see [`Self::put_on`].
+    fn sends_on(&self) -> bool {
+        false
+    }
+
+    /// Keeps blocks, and sends them on to others: one way for each.
+    fn put_on(&self, _grant: &Grant, blocks: Vec<PutBlock>, _way: Way) -> Result<PendingChain, Returned> {
+        let why = ServiceError::Protocol("this node sends nothing on".into());
+        Err(Returned { why, blocks })
+    }
 
     /// The stored bytes, verified against their sum.
     fn get(&self, id: &BlockId) -> Result<Vec<u8>>;
@@ -188,6 +235,11 @@ pub trait Node: Send + Sync {
             }
         };
         ids.iter().map(&mut get).collect()
+    }
+
+    /// Like [`Self::get_many`], for a caller who does not wait for one node alone.
+    fn get_then(&self, ids: Vec<BlockId>, byte_limit: u64, done: Done<Vec<Found>>) {
+        done(self.get_many(&ids, byte_limit));
     }
 
     /// Where a block lies: a number that grows with its place on disk, so that a reader can go in that order.

@@ -13,6 +13,8 @@ use cas_net::{Result, ServiceError, StoredBlock};
 
 /// How often a header is looked for again because compaction moved the block meanwhile.
 const ATTEMPTS: usize = 8;
+/// Places looked up at once in one partition.
+const PARTITION_STEP: usize = 512;
 
 /// At most `limit` blocks behind `after`; none only at the end.
 pub fn list(store: &Store, after: Option<BlockId>, limit: usize) -> Result<Vec<StoredBlock>> {
@@ -31,9 +33,21 @@ pub fn list(store: &Store, after: Option<BlockId>, limit: usize) -> Result<Vec<S
 
 /// At most `limit` blocks of a partition behind `after`; none only at its end.
 pub fn list_partition(store: &Store, partition: u16, after: Option<BlockId>, limit: usize) -> Result<Vec<StoredBlock>> {
-    let after = after.max(before(partition));
-    let mut listed = list(store, after, limit)?;
-    listed.retain(|block| block.id.partition() == partition);
+    let mut after = after.max(before(partition));
+    let mut listed = Vec::new();
+    while listed.len() < limit {
+        // Little is looked at that lies behind the partition: most are small.
+        let step = (limit - listed.len()).min(PARTITION_STEP);
+        let mut page = store.shared.read().places.list(after, step)?;
+        let found = page.len();
+        page.retain(|(id, _)| id.partition() == partition);
+        let Some((last, _)) = page.last() else { break };
+        after = Some(*last);
+        listed.extend(with_headers(store, &page)?);
+        if page.len() < found {
+            break;
+        }
+    }
     Ok(listed)
 }
 

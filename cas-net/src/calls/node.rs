@@ -1,6 +1,7 @@
 //! Requests to a node: one for each method of [`Node`](crate::Node). PROTOCOL §9.
 
 use super::Family;
+use crate::chain::Way;
 use crate::wire::{calls, wire};
 use crate::{Delete, Deleted, Grant, NodeStats, Scrubbed, StoredBlock};
 use cas_core::id::{BlockId, DomainId, Kind, Sum};
@@ -95,4 +96,13 @@ calls! { Family::Node;
         /// About so many bytes of them.
         byte_limit: u64,
     } -> Vec<FoundHead>;
+    /// `Node::put_on`; the bodies are the blocks' bytes, a second answer is what became of them ([`Chained`](crate::chain::Chained)).
+    12 again PutOn {
+        /// The grant.
+        grant: Grant,
+        /// Where they go afterwards.
+        way: Way,
+        /// What the bodies are.
+        blocks: Vec<PutHead>,
+    } -> ();
 }

@@ -6,11 +6,13 @@
 use super::page;
 use crate::address::Address;
 use crate::calls::node::*;
+use crate::chain::{Chained, PendingChain, Returned, Way};
 use crate::limits::{MAX_BODIES, MAX_IDS};
 use crate::transport::{Connection, Exchange, Failure, Network, Outgoing};
+use crate::wire::Wire;
 use crate::{
-    Delete, Deleted, Found, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Receipt, Result, Scrubbed,
-    ServiceError, StoredBlock,
+    Delete, Deleted, Done, Found, Grant, Node, NodeId, NodeStats, OfferAnswer, PendingReceipt, PutBlock, Receipt,
+    Result, Scrubbed, ServiceError, StoredBlock,
 };
 use bytes::Bytes;
 use cas_core::id::BlockId;
@@ -43,22 +45,14 @@ impl Node for RemoteNode {
         NodeId(self.connection.address().key)
     }
 
-    fn offer(&self, grant: &Grant, ids: &[BlockId]) -> Result<(Vec<bool>, PendingReceipt)> {
-        let outgoing = self.connection.outgoing(&Offer { grant: *grant, ids: ids.to_vec() }, vec![])?;
-        let handle = self.connection.network().handle();
-        let mut exchange = handle.block_on(self.connection.begin(&outgoing))?;
-        let wanted: Vec<bool> = exchange.answer::<Offer>()?;
-        if wanted.len() != ids.len() {
-            return Err(ServiceError::Protocol(format!("Offer: {} answers for {} ids", wanted.len(), ids.len())));
-        }
-        let (answer, pending, hurry) = pending();
-        let connection = self.connection.clone();
-        handle.spawn(async move {
-            let receipt = second(&connection, &mut exchange, &hurry).await;
-            let receipt = receipt.unwrap_or_else(|failure| Err(failure.into_error(&connection.peer())));
-            let _ = answer.send(receipt); // Nobody waits any more.
-        });
-        Ok((wanted, pending))
+    fn offer(&self, grant: &Grant, ids: &[BlockId]) -> Result<OfferAnswer> {
+        let offered = offered(self.connection.clone(), *grant, ids.to_vec());
+        self.connection.network().handle().block_on(offered)
+    }
+
+    fn offer_then(&self, grant: &Grant, ids: Vec<BlockId>, done: Done<OfferAnswer>) {
+        let offered = offered(self.connection.clone(), *grant, ids);
+        self.connection.network().handle().spawn(async move { done(offered.await) });
     }
 
     fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt> {
@@ -73,11 +67,41 @@ impl Node for RemoteNode {
         let (answer, pending, hurry) = pending();
         let connection = self.connection.clone();
         network.handle().spawn(async move {
-            let receipt = send(&connection, &outgoing, &hurry).await;
+            let receipt = send::<Receipt>(&connection, &outgoing, &hurry).await;
             drop((outgoing, room));
             let _ = answer.send(receipt); // Nobody waits any more.
         });
         Ok(pending)
+    }
+
+    fn sends_on(&self) -> bool {
+        true
+    }
+
+    fn put_on(&self, grant: &Grant, blocks: Vec<PutBlock>, way: Way) -> Result<PendingChain, Returned> {
+        let heads: Vec<PutHead> = blocks.iter().map(head).collect();
+        let bodies: Vec<_> = blocks.into_iter().map(|block| Bytes::from(block.bytes)).collect();
+        let bytes: usize = bodies.iter().map(Bytes::len).sum();
+        let call = PutOn { grant: *grant, way, blocks: heads.clone() };
+        let outgoing = match self.connection.outgoing(&call, bodies.clone()) {
+            Ok(outgoing) => outgoing,
+            Err(why) => return Err(Returned { why, blocks: whole(heads, bodies) }),
+        };
+        let network = self.connection.network();
+        let permits = u32::try_from(bytes).expect("within the limit of bodies");
+        let room = network.handle().block_on(network.in_flight().clone().acquire_many_owned(permits));
+        let room = room.expect("it is never closed");
+        let (answer, pending) = PendingChain::new();
+        let hurry = Arc::new(Notify::new());
+        let (connection, hurried) = (self.connection.clone(), hurry.clone());
+        network.handle().spawn(async move {
+            let chained = send::<Chained>(&connection, &outgoing, &hurried).await;
+            drop(outgoing);
+            let chained = chained.map_err(|why| Returned { why, blocks: whole(heads, bodies) });
+            drop(room);
+            let _ = answer.send(chained); // Nobody waits any more.
+        });
+        Ok(pending.hurried_by(move || hurry.notify_one()))
     }
 
     fn get(&self, id: &BlockId) -> Result<Vec<u8>> {
@@ -91,14 +115,13 @@ impl Node for RemoteNode {
     }
 
     fn get_many(&self, ids: &[BlockId], byte_limit: u64) -> Result<Vec<Found>> {
-        let asked = &ids[..ids.len().min(MAX_BODIES)];
-        let outgoing = self.connection.outgoing(&GetMany { ids: asked.to_vec(), byte_limit }, vec![])?;
-        let mut exchange = self.connection.network().handle().block_on(self.connection.begin(&outgoing))?;
-        exchange.end();
-        let heads: Vec<FoundHead> = exchange.answer::<GetMany>()?;
-        let mut found = many(asked, heads, exchange.bodies())?;
-        found.resize_with(ids.len(), || Found::Later);
-        Ok(found)
+        let found = found(self.connection.clone(), ids.to_vec(), byte_limit);
+        self.connection.network().handle().block_on(found)
+    }
+
+    fn get_then(&self, ids: Vec<BlockId>, byte_limit: u64, done: Done<Vec<Found>>) {
+        let found = found(self.connection.clone(), ids, byte_limit);
+        self.connection.network().handle().spawn(async move { done(found.await) });
     }
 
     fn locality(&self, ids: &[BlockId]) -> Result<Vec<Option<u64>>> {
@@ -145,6 +168,34 @@ impl Node for RemoteNode {
     }
 }
 
+async fn offered(connection: Connection, grant: Grant, ids: Vec<BlockId>) -> Result<OfferAnswer> {
+    let count = ids.len();
+    let outgoing = connection.outgoing(&Offer { grant, ids }, vec![])?;
+    let mut exchange = connection.begin(&outgoing).await?;
+    let wanted: Vec<bool> = exchange.answer::<Offer>()?;
+    if wanted.len() != count {
+        return Err(ServiceError::Protocol(format!("Offer: {} answers for {count} ids", wanted.len())));
+    }
+    let (answer, pending, hurry) = pending();
+    tokio::spawn(async move {
+        let receipt = second::<Receipt>(&connection, &mut exchange, &hurry).await;
+        let receipt = receipt.unwrap_or_else(|failure| Err(failure.into_error(&connection.peer())));
+        let _ = answer.send(receipt); // Nobody waits any more.
+    });
+    Ok((wanted, pending))
+}
+
+async fn found(connection: Connection, ids: Vec<BlockId>, byte_limit: u64) -> Result<Vec<Found>> {
+    let asked = &ids[..ids.len().min(MAX_BODIES)];
+    let outgoing = connection.outgoing(&GetMany { ids: asked.to_vec(), byte_limit }, vec![])?;
+    let mut exchange = connection.begin(&outgoing).await?;
+    exchange.end();
+    let heads: Vec<FoundHead> = exchange.answer::<GetMany>()?;
+    let mut found = many(asked, heads, exchange.bodies())?;
+    found.resize_with(ids.len(), || Found::Later);
+    Ok(found)
+}
+
 /// Blocks by their heads and bodies, if those are what was asked for.
 fn many(asked: &[BlockId], heads: Vec<FoundHead>, bodies: Vec<Vec<u8>>) -> Result<Vec<Found>> {
     let wrong = |what: &str| ServiceError::Protocol(format!("GetMany: {what}"));
@@ -180,7 +231,16 @@ fn pending() -> (Answer, PendingReceipt, Arc<Notify>) {
     (answer, pending.hurried_by(move || notify.notify_one()), hurry)
 }
 
-async fn send(connection: &Connection, outgoing: &Outgoing, hurry: &Notify) -> Result<Receipt> {
+/// Blocks again from what was to be sent of them.
+fn whole(heads: Vec<PutHead>, bodies: Vec<Bytes>) -> Vec<PutBlock> {
+    let block = |(head, bytes): (PutHead, Bytes)| {
+        let PutHead { id, kind, domain, sum } = head;
+        PutBlock { id, kind, domain, sum, bytes: bytes.into() }
+    };
+    heads.into_iter().zip(bodies).map(block).collect()
+}
+
+async fn send<T: Wire>(connection: &Connection, outgoing: &Outgoing, hurry: &Notify) -> Result<T> {
     let mut tries = 0;
     loop {
         let mut exchange = connection.begin(outgoing).await?;
@@ -192,7 +252,11 @@ async fn send(connection: &Connection, outgoing: &Outgoing, hurry: &Notify) -> R
     }
 }
 
-async fn second(connection: &Connection, exchange: &mut Exchange, hurry: &Notify) -> Result<Result<Receipt>, Failure> {
+async fn second<T: Wire>(
+    connection: &Connection,
+    exchange: &mut Exchange,
+    hurry: &Notify,
+) -> Result<Result<T>, Failure> {
     exchange.second(hurry, connection.network().settings().patience).await?;
-    Ok(exchange.value::<Receipt>())
+    Ok(exchange.value::<T>())
 }

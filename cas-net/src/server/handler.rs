@@ -2,6 +2,7 @@
 
 use super::Peer;
 use crate::calls::{Call, Family};
+use crate::chain::PendingChain;
 use crate::limits::MAX_REQUEST_ITEMS;
 use crate::wire::{decode, encode};
 use crate::{PendingReceipt, Result, ServiceError};
@@ -96,7 +97,14 @@ impl Request {
 pub struct Reply {
     pub(super) message: Vec<u8>,
     pub(super) bodies: Vec<Vec<u8>>,
-    pub(super) receipt: Option<PendingReceipt>,
+    pub(super) second: Option<Second>,
+}
+
+/// An answer that comes later.
+#[derive(Debug)]
+pub(super) enum Second {
+    Receipt(PendingReceipt),
+    Chain(PendingChain),
 }
 
 impl Reply {
@@ -107,7 +115,7 @@ impl Reply {
 
     /// An answer that is encoded already.
     pub fn of_bytes(message: Vec<u8>) -> Self {
-        Self { message, bodies: vec![], receipt: None }
+        Self { message, bodies: vec![], second: None }
     }
 
     /// With these bodies.
@@ -119,7 +127,13 @@ impl Reply {
     /// With this receipt as a second answer, when it comes.
     #[must_use]
     pub fn with_receipt(self, receipt: PendingReceipt) -> Self {
-        Self { receipt: Some(receipt), ..self }
+        Self { second: Some(Second::Receipt(receipt)), ..self }
+    }
+
+    /// With what becomes of a chain as a second answer.
+    #[must_use]
+    pub fn with_chain(self, chain: PendingChain) -> Self {
+        Self { second: Some(Second::Chain(chain)), ..self }
     }
 
     /// Bytes it holds.

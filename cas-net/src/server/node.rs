@@ -40,6 +40,7 @@ impl<O: Fn(&Peer) -> Result<Arc<dyn Node>> + Send + Sync> Handler for NodeHandle
             Stats::METHOD => request.answer(|_: Stats| node.stats()),
             Close::METHOD => request.answer(|_: Close| node.close()),
             GetMany::METHOD => get_many(&*node, &request),
+            PutOn::METHOD => put_on(&*node, &mut request),
             _ => Err(request.unknown()),
         }
     }
@@ -53,9 +54,21 @@ fn offer(node: &dyn Node, request: &Request) -> Result<Reply> {
 
 fn put(node: &dyn Node, request: &mut Request) -> Result<Reply> {
     let call: Put = request.take()?;
-    let bodies = request.bodies();
-    if bodies.len() != call.blocks.len() {
-        let (blocks, bodies) = (call.blocks.len(), bodies.len());
+    let receipt = node.put(&call.grant, blocks(call.blocks, request.bodies())?)?;
+    Ok(Reply::of::<Put>(&()).with_receipt(receipt))
+}
+
+fn put_on(node: &dyn Node, request: &mut Request) -> Result<Reply> {
+    let call: PutOn = request.take()?;
+    call.way.check(call.blocks.len())?;
+    let blocks = blocks(call.blocks, request.bodies())?;
+    let chain = node.put_on(&call.grant, blocks, call.way).map_err(|returned| returned.why)?;
+    Ok(Reply::of::<PutOn>(&()).with_chain(chain))
+}
+
+fn blocks(heads: Vec<PutHead>, bodies: Vec<Vec<u8>>) -> Result<Vec<PutBlock>> {
+    if bodies.len() != heads.len() {
+        let (blocks, bodies) = (heads.len(), bodies.len());
         return Err(ServiceError::Protocol(format!("Put: {blocks} blocks are named, {bodies} bodies follow")));
     }
     let block = |(head, bytes): (PutHead, Vec<u8>)| PutBlock {
@@ -65,8 +78,7 @@ fn put(node: &dyn Node, request: &mut Request) -> Result<Reply> {
         sum: head.sum,
         bytes,
     };
-    let receipt = node.put(&call.grant, call.blocks.into_iter().zip(bodies).map(block).collect())?;
-    Ok(Reply::of::<Put>(&()).with_receipt(receipt))
+    Ok(heads.into_iter().zip(bodies).map(block).collect())
 }
 
 fn get_many(node: &dyn Node, request: &Request) -> Result<Reply> {

@@ -2,14 +2,15 @@
 
 use super::budget::Held;
 use super::connection::Caller;
+use super::handler::Second;
 use super::{Reply, Request, Shared};
 use crate::calls::Family;
 use crate::envelope::{EnvelopeError, RequestEnvelope, Status};
 use crate::limits::{MAX_ANSWER, MAX_BODIES, MAX_BODY, MAX_BODY_BYTES};
 use crate::transport::frame::{Frames, Parcel, Sending};
 use crate::transport::{StreamError, stream_code};
-use crate::wire::encode;
-use crate::{PendingReceipt, Receipt, Result, ServiceError};
+use crate::wire::{Wire, encode};
+use crate::{Pending, Result, ServiceError};
 use bytes::Bytes;
 use quinn::RecvStream;
 use std::sync::Arc;
@@ -87,9 +88,13 @@ async fn answer(
     drop(worker);
     let bodies = reply.bodies.into_iter().map(Bytes::from).collect();
     Parcel::answer(Status::Done, &reply.message, bodies).write(send.stream(), stall).await?;
-    let Some(pending) = reply.receipt else { return Ok(()) };
-    match receipt(pending, recv).await {
-        Ok(receipt) => Parcel::answer(Status::Done, &encode(&receipt), vec![]).write(send.stream(), stall).await,
+    let second = match reply.second {
+        None => return Ok(()),
+        Some(Second::Receipt(pending)) => later(pending, recv).await,
+        Some(Second::Chain(pending)) => later(pending, recv).await.map_err(|returned| returned.why),
+    };
+    match second {
+        Ok(answer) => Parcel::answer(Status::Done, &answer, vec![]).write(send.stream(), stall).await,
         Err(error) => fail(send, &error, stall).await,
     }
 }
@@ -191,14 +196,18 @@ async fn hold(shared: &Shared, caller: &Caller, held: &mut Held, size: Result<us
     Err(busy("bytes for the answer"))
 }
 
-/// Waits for a receipt; hurries when the peer has finished its side, which says that it waits.
-async fn receipt(mut pending: PendingReceipt, recv: &mut RecvStream) -> Result<Receipt> {
+/// Waits for a second answer; hurries when the peer has finished its side, which says that it waits.
+async fn later<T, E>(mut pending: Pending<T, E>, recv: &mut RecvStream) -> Result<Vec<u8>, E>
+where
+    T: Wire + Send + 'static,
+    E: From<ServiceError> + Send + 'static,
+{
     let hurry = pending.take_hurry();
     let waiting = spawn_blocking(move || pending.wait());
     tokio::pin!(waiting);
     let mut frames = Frames::new(recv, Duration::MAX);
-    let receipt = tokio::select! {
-        receipt = &mut waiting => receipt,
+    let answer = tokio::select! {
+        answer = &mut waiting => answer,
         () = frames.ended() => {
             if let Some(hurry) = hurry {
                 // It may wait for the node's writer.
@@ -207,7 +216,8 @@ async fn receipt(mut pending: PendingReceipt, recv: &mut RecvStream) -> Result<R
             waiting.await
         }
     };
-    receipt.unwrap_or_else(|_| Err(ServiceError::Stopped("the request met a fault of the program".into())))
+    let fault = || ServiceError::Stopped("the request met a fault of the program".into()).into();
+    answer.unwrap_or_else(|_| Err(fault())).map(|answer| encode(&answer))
 }
 
 fn busy(what: &str) -> ServiceError {

@@ -4,6 +4,7 @@ use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, SnapshotId, Sum, V
 use cas_core::signing::SigningKey;
 use cas_net::calls::node::{FoundHead, PutHead};
 use cas_net::calls::{Call, index, node};
+use cas_net::chain::Way;
 use cas_net::*;
 use std::io;
 
@@ -139,6 +140,8 @@ fn visit_node(to: &mut impl Visit) {
     to.call(node::Compact { dead_share: 0.05 }, 77);
     to.call(node::Stats {}, stats);
     to.call(node::Close {}, ());
+    let way = Way { nodes: vec![NodeId(PublicKey([4; 32]))], hops: vec![vec![0], vec![]] };
+    to.call(node::PutOn { grant: grant(), way, blocks: vec![head, head] }, ());
     let found = vec![
         FoundHead::Here(head),
         FoundHead::Absent,

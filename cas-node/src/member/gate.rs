@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! the index              reads, lists, scrubs, compacts, asks how much there is
-//! another node           reads
+//! another node           reads, and writes what a client gave it on the way
 //! a client with tickets  reads and writes blocks of the domains that its tickets name; to write needs a grant too
 //! anybody else           shows a ticket, and hears nothing else
 //! ```
@@ -10,10 +10,12 @@
 //! partitions this node is a member of; a client learns nothing of blocks of other domains, touches none, and nobody deletes
 //! over the network: that is for orders.
 
-use super::settings::{MAX_PUTS, MAX_READS};
-use super::{Inner, beat};
+use super::settings::{MAX_CHAINS, MAX_PUTS, MAX_READS};
+use super::turns::{Turn, Turns};
+use super::{Inner, beat, chain};
 use cas_core::id::{BlockId, DomainId};
 use cas_net::calls::Call;
+use cas_net::chain::{PendingChain, Returned, Way};
 use cas_net::rights::calls::ShowTicket;
 use cas_net::rights::ticket::{Shown, TicketError};
 use cas_net::server::{Handler, NodeHandler, Peer, Reply, Request};
@@ -21,7 +23,7 @@ use cas_net::{
     Delete, Deleted, Found, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Result, Scrubbed, ServiceError,
     StoredBlock,
 };
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// How long a request waits for its turn before the answer is Busy.
@@ -34,8 +36,10 @@ pub struct Slot(Arc<OnceLock<Arc<Gate>>>);
 /// What all requests of a node share.
 pub struct Gate {
     inner: Arc<Inner>,
-    reads: Turns,
-    puts: Turns,
+    reads: Arc<Turns>,
+    puts: Arc<Turns>,
+    chains: Arc<Turns>,
+    passed_on: Arc<Turns>,
     /// Tickets are attached one after the other.
     showing: Mutex<()>,
 }
@@ -64,7 +68,14 @@ impl Slot {
 impl Gate {
     /// In front of this node.
     pub fn new(inner: Arc<Inner>) -> Self {
-        Self { inner, reads: Turns::new(MAX_READS), puts: Turns::new(MAX_PUTS), showing: Mutex::default() }
+        Self {
+            inner,
+            reads: Turns::new(MAX_READS),
+            puts: Turns::new(MAX_PUTS),
+            chains: Turns::new(MAX_CHAINS),
+            passed_on: Turns::new(MAX_CHAINS),
+            showing: Mutex::default(),
+        }
     }
 
     fn who(&self, peer: &Peer) -> Result<Who> {
@@ -174,7 +185,7 @@ impl Visit {
     /// Whether blocks of a domain may be read or written by whoever asks.
     fn may(&self, domain: &DomainId, write: bool) -> Result<(), TicketError> {
         let shown = match &self.who {
-            Who::Index | Who::Peer if write => return Err(TicketError::Missing),
+            Who::Index if write => return Err(TicketError::Missing),
             Who::Index | Who::Peer => return Ok(()),
             Who::Client(shown) => shown.lock().unwrap_or_else(PoisonError::into_inner),
         };
@@ -204,6 +215,18 @@ impl Visit {
         }
     }
 
+    /// Whether whoever asks may put these blocks here.
+    fn must_write(&self, blocks: &[PutBlock]) -> Result<()> {
+        let mut last = None;
+        for block in blocks {
+            if last != Some(block.domain) {
+                self.must(&block.domain, true)?;
+                last = Some(block.domain);
+            }
+        }
+        self.must_be_ours(blocks.iter().map(|block| &block.id))
+    }
+
     fn foreign(&self) -> ServiceError {
         ServiceError::Conflict { name: "layout".into(), latest: self.inner().standing.version() }
     }
@@ -220,7 +243,7 @@ impl Visit {
         Err(self.foreign())
     }
 
-    fn turn<'a>(&self, turns: &'a Turns, what: &str) -> Result<Turn<'a>> {
+    fn turn(&self, turns: &Arc<Turns>, what: &str) -> Result<Turn> {
         turns.take(TURN).ok_or_else(|| ServiceError::Busy(format!("too many {what} are under way")))
     }
 
@@ -264,23 +287,26 @@ impl Node for Visit {
     }
 
     fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt> {
-        let mut last = None;
-        for block in &blocks {
-            if last != Some(block.domain) {
-                self.must(&block.domain, true)?;
-                last = Some(block.domain);
-            }
-        }
-        self.must_be_ours(blocks.iter().map(|block| &block.id))?;
-        let bytes: u64 = blocks.iter().map(|block| block.bytes.len() as u64).sum();
-        let sealed: u64 = blocks.iter().filter(|b| b.kind.is_sealed()).map(|b| b.bytes.len() as u64).sum();
+        self.must_write(&blocks)?;
         let _turn = self.turn(&self.gate.puts, "puts")?;
-        self.inner().take_room(sealed)?;
-        let count = blocks.len() as u64;
-        let receipt = self.inner().store.put(grant, blocks)?;
-        self.inner().metrics.puts.add(count);
-        self.inner().metrics.put_bytes.add(bytes);
-        Ok(receipt)
+        self.inner().put(grant, blocks)
+    }
+
+    fn sends_on(&self) -> bool {
+        true
+    }
+
+    fn put_on(&self, grant: &Grant, blocks: Vec<PutBlock>, way: Way) -> Result<PendingChain, Returned> {
+        self.must_write(&blocks)?;
+        let chains = match (&self.who, way.hops.iter().all(Vec::is_empty)) {
+            (_, true) => None,
+            (Who::Client(_), _) => Some(&self.gate.chains),
+            // Those that wait for others must not wait for one another: nodes have turns of their own, and what ends here none.
+            _ => Some(&self.gate.passed_on),
+        };
+        let chain = chains.map(|chains| self.turn(chains, "chains")).transpose()?;
+        let _turn = self.turn(&self.gate.puts, "puts")?;
+        chain::put_on(&self.gate.inner, grant, blocks, way, chain)
     }
 
     fn get(&self, id: &BlockId) -> Result<Vec<u8>> {
@@ -353,51 +379,5 @@ impl Node for Visit {
     fn close(&self) -> Result<()> {
         self.is_index()?;
         self.inner().store.close()
-    }
-}
-
-/// So many at once; the others wait.
-struct Turns {
-    free: Mutex<usize>,
-    more: Condvar,
-}
-
-/// One of them, until it is dropped.
-struct Turn<'a>(&'a Turns);
-
-impl Turns {
-    fn new(count: usize) -> Self {
-        Self { free: Mutex::new(count), more: Condvar::new() }
-    }
-
-    fn take(&self, wait: Duration) -> Option<Turn<'_>> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.more.wait_timeout_while(free, wait, |free| *free == 0);
-        let (mut free, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *free = free.checked_sub(1)?;
-        Some(Turn(self))
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.more.notify_one();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_are_so_many_turns_and_each_comes_back() {
-        let turns = Turns::new(2);
-        let wait = Duration::from_millis(5);
-        let first = turns.take(wait).unwrap();
-        let _second = turns.take(wait).unwrap();
-        assert!(turns.take(wait).is_none());
-        drop(first);
-        assert!(turns.take(wait).is_some());
     }
 }

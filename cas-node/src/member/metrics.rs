@@ -9,6 +9,10 @@ pub struct Metrics {
     pub puts: Counter,
     /// Their bytes.
     pub put_bytes: Counter,
+    /// Blocks that were sent on to other nodes.
+    pub sent_on: Counter,
+    /// Blocks that a node on their way did not take.
+    pub passed_over: Counter,
     /// Blocks that were got.
     pub gets: Counter,
     /// Their bytes.

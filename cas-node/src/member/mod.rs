@@ -15,6 +15,7 @@
 
 mod beat;
 mod care;
+mod chain;
 mod clock;
 mod copy;
 mod damage;
@@ -30,6 +31,7 @@ mod standing;
 mod stop;
 mod text;
 mod throttle;
+mod turns;
 mod work;
 
 pub use join::{JoinOptions, init, join};
@@ -42,7 +44,7 @@ use cas_net::address::Address;
 use cas_net::calls::Family;
 use cas_net::cluster::{Beat, DiskId, Load, MAX_ADDRESSES, Space};
 use cas_net::server::{Server, ServerSettings, Services};
-use cas_net::{Identity, Network, Node, NodeId, Result, ServiceError};
+use cas_net::{Grant, Identity, Network, Node, NodeId, PendingReceipt, PutBlock, Result, ServiceError};
 use damage::Losses;
 use desk::{Desk, Lane};
 use gate::Gate;
@@ -60,6 +62,8 @@ use throttle::Throttle;
 
 /// How long a shutdown waits for its own threads; they end between two blocks.
 const LAST_WORK: Duration = Duration::from_secs(40);
+/// Floors and lists of partitions that are answered at once: the index makes several durable together.
+const COUNTERS: usize = 4;
 /// Between two looks whether a thread has ended.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -90,11 +94,17 @@ impl MemberOptions {
             listen: None,
             addresses: None,
             server: ServerSettings::default(),
-            network: cas_net::Settings::default(),
+            network: patience(),
             settings: Settings::default(),
             tune: |_| (),
         }
     }
+}
+
+/// How patient a node is: orders and beats come again, and a chain goes on without who does not answer.
+fn patience() -> cas_net::Settings {
+    let seconds = Duration::from_secs;
+    cas_net::Settings { patience: seconds(20), reconnect: seconds(2), busy: seconds(5), ..cas_net::Settings::default() }
 }
 
 /// A running node. Dropping it ends it as a crash would; see [`Member::shutdown`].
@@ -306,7 +316,9 @@ impl Member {
         for _ in 0..self.inner.settings.copy_workers.max(1) {
             self.spawn("node-copy", |inner| work::run(inner, Lane::Copies))?;
         }
-        self.spawn("node-count", |inner| work::run(inner, Lane::Counting))?;
+        for _ in 0..COUNTERS {
+            self.spawn("node-count", |inner| work::run(inner, Lane::Counting))?;
+        }
         self.spawn("node-chores", |inner| work::run(inner, Lane::Chores))?;
         self.spawn("node-scrub", care::scrub)?;
         self.spawn("node-compact", care::compact)?;
@@ -411,6 +423,18 @@ impl Inner {
             what: format!("node {}", self.node.0),
             detail: format!("{} of {} bytes are left", before.max(0), self.capacity),
         })
+    }
+
+    /// Keeps blocks of others, counts them, and their room.
+    fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt> {
+        let bytes: u64 = blocks.iter().map(|block| block.bytes.len() as u64).sum();
+        let sealed: u64 = blocks.iter().filter(|b| b.kind.is_sealed()).map(|b| b.bytes.len() as u64).sum();
+        self.take_room(sealed)?;
+        let count = blocks.len() as u64;
+        let receipt = self.store.put(grant, blocks)?;
+        self.metrics.puts.add(count);
+        self.metrics.put_bytes.add(bytes);
+        Ok(receipt)
     }
 
     fn a_beat(&self) -> Result<Beat> {

@@ -8,6 +8,9 @@ pub const MAX_READS: usize = 16;
 /// Requests that hand blocks to the writer at once: fewer than handlers at work, so that reads go on while the disk is slow.
 pub const MAX_PUTS: usize = 32;
 
+/// Requests of clients, and as many of nodes, whose blocks are on their way to others.
+pub const MAX_CHAINS: usize = 96;
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How a node beats, copies, and looks after what it holds.

@@ -26,6 +26,8 @@ pub fn write(inner: &Inner) -> Result<String> {
     let m = &inner.metrics;
     page.counter("cas_node_puts_total", "Blocks that were put.", &m.puts);
     page.counter("cas_node_put_bytes_total", "Bytes of blocks that were put.", &m.put_bytes);
+    page.counter("cas_node_sent_on_total", "Blocks sent on to other nodes.", &m.sent_on);
+    page.counter("cas_node_passed_over_total", "Blocks that a node on their way did not take.", &m.passed_over);
     page.counter("cas_node_gets_total", "Blocks that were got.", &m.gets);
     page.counter("cas_node_get_bytes_total", "Bytes of blocks that were got.", &m.get_bytes);
     page.counter("cas_node_refusals_total", "Requests refused for want of rights or membership.", &m.refusals);
