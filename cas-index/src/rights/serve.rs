@@ -11,7 +11,7 @@ use crate::audit;
 use crate::command::Command;
 use crate::options::Options;
 use crate::service::Index;
-use crate::state::{Meta, Outcome};
+use crate::state::{Meta, Outcome, VaultRow};
 use cas_core::id::{DomainId, Epoch, PublicKey, Sum, VaultId};
 use cas_net::rights::audit::{AuditPage, Head, Verdict};
 use cas_net::rights::ticket::{TICKET_LIFE_NS, TicketRights};
@@ -162,7 +162,9 @@ impl cas_net::rights::Rights for Guarded {
         let epoch = self.index.durable();
         let holder = self.holder()?;
         let may = |action| holder.may(action, vault, Where::Anywhere).is_ok();
-        let Some(rights) = TicketRights::of(may(Action::Read), may(Action::Push)) else {
+        // Who begins a vault writes its keyring before anybody can have a role on it; nobody else can have its domain.
+        let founds = holder.may_found && VaultRow::of(&*self.index.tables(), vault)?.is_none();
+        let Some(rights) = TicketRights::of(may(Action::Read) || founds, may(Action::Push) || founds) else {
             self.check(Action::Read, vault, Where::Anywhere)?;
             return Err(ServiceError::Denied("the rights of this device just changed: ask again".into()));
         };

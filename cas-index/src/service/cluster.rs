@@ -27,6 +27,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const HEALING: SessionId = SessionId(0);
 /// Reports about other nodes that are remembered.
 const MAX_REPORTS: usize = 1 << 16;
+/// So often a layout is planned anew because something else changed meanwhile.
+const APPLY_TRIES: usize = 16;
 /// So many reports of one copy are believed, whatever its node says.
 const BELIEVED_REPORTS: u32 = 2;
 
@@ -35,6 +37,8 @@ pub(crate) struct Desk(Mutex<Inside>);
 
 struct Inside {
     now_ns: i64,
+    /// Whether the table fits the nodes, as far as is known here.
+    has_planned: bool,
     watch: Watch,
     planner: Planner,
     beats: BTreeMap<PublicKey, (Space, Load)>,
@@ -49,6 +53,7 @@ impl Desk {
     pub(crate) fn new(settings: Settings, throttle: Throttle) -> Self {
         Self(Mutex::new(Inside {
             now_ns: 0,
+            has_planned: false,
             watch: Watch::new(settings),
             planner: Planner::new(throttle),
             beats: BTreeMap::new(),
@@ -95,7 +100,8 @@ impl Index {
             desk.watch.tick(now_ns, &watched)
         };
         let mut returned = HashSet::new();
-        let mut changed = false;
+        // An index that died between a declaration and its plan makes the plan now.
+        let mut changed = !std::mem::replace(&mut self.desk.open().has_planned, true);
         for action in &actions {
             let (node, down) = match action {
                 Action::Down(node) => (node, true),
@@ -107,8 +113,9 @@ impl Index {
             returned.extend(number.filter(|_| !down));
             changed = true;
         }
-        if changed {
-            self.replan(&returned)?;
+        if changed && let Err(why) = self.replan(&returned) {
+            self.desk.open().has_planned = false;
+            return Err(why);
         }
         let commands = {
             let tables = self.tables();
@@ -127,7 +134,16 @@ impl Index {
     }
 
     fn command(&self, command: Command) -> Result<()> {
-        match self.submit(crate::command::Command::Cluster(command), true)? {
+        self.commanded(command, true)
+    }
+
+    /// Without waiting for a sync: what a crash takes back of it is ordered and answered again.
+    fn note(&self, command: Command) -> Result<()> {
+        self.commanded(command, false)
+    }
+
+    fn commanded(&self, command: Command, durable: bool) -> Result<()> {
+        match self.submit(crate::command::Command::Cluster(command), durable)? {
             Outcome::Done => Ok(()),
             other => unexpected(&other),
         }
@@ -173,19 +189,27 @@ impl Index {
 
     /// Makes the table fit the nodes again, if it can: with too few of them it stays as it is.
     fn replan(&self, returned: &HashSet<u32>) -> Result<()> {
-        let (rows, based_on) = {
-            let tables = self.tables();
-            (cluster::nodes(&*tables)?, Meta::load(&*tables)?.layout)
-        };
-        match self.planned(&rows, None, false, returned) {
-            Ok(plan) => self.apply_plan(&plan, based_on),
-            Err(ServiceError::Denied(why)) => {
-                tracing::warn!(why, "the layout stays as it is");
-                Ok(())
+        for _ in 0..APPLY_TRIES {
+            let (rows, based_on) = {
+                let tables = self.tables();
+                (cluster::nodes(&*tables)?, Meta::load(&*tables)?.layout)
+            };
+            let applied = match self.planned(&rows, None, false, returned) {
+                Ok(plan) if plan.is_empty() && returned.is_empty() => Ok(()),
+                Ok(plan) => self.apply_plan(&plan, based_on),
+                Err(ServiceError::Denied(why)) => {
+                    tracing::warn!(why, "the layout stays as it is");
+                    Ok(())
+                }
+                Err(ServiceError::NotFound { .. }) => Ok(()),
+                Err(other) => Err(other),
+            };
+            match applied {
+                Err(ServiceError::Conflict { .. }) => {}
+                done => return done,
             }
-            Err(ServiceError::NotFound { .. }) => Ok(()),
-            Err(other) => Err(other),
         }
+        Err(ServiceError::Busy("the layout changes all the time".into()))
     }
 
     fn apply_plan(&self, plan: &Plan, based_on: u64) -> Result<()> {
@@ -288,8 +312,7 @@ impl Index {
             }
         }
         for (node, grant, ids, sums) in found {
-            let copies = Command::Copies { node, grant, ids, sums };
-            self.submit(crate::command::Command::Cluster(copies), false)?;
+            self.note(Command::Copies { node, grant, ids, sums })?;
         }
         Ok(())
     }
@@ -375,7 +398,7 @@ impl Cluster for Index {
         if !done.stored.is_empty() {
             let ids = Packed::of_ids(done.stored.iter().map(|block| &block.id));
             let sums = Packed(done.stored.iter().flat_map(|block| block.sum.0).collect());
-            self.command(Command::Copies { node: done.node.0.0, grant: done.grant.0, ids, sums })?;
+            self.note(Command::Copies { node: done.node.0.0, grant: done.grant.0, ids, sums })?;
         }
         let blamed = done.failed.iter().filter(|f| matches!(f.fault, CopyFault::Absent | CopyFault::WrongBytes));
         self.report(&blamed.map(|failed| Damage { node: failed.from, id: failed.id }).collect::<Vec<_>>())
@@ -384,7 +407,7 @@ impl Cluster for Index {
     fn floored(&self, floored: &Floored) -> Result<()> {
         self.row_on(floored.node, &floored.disk)?;
         let (node, partitions) = (floored.node.0.0, floored.partitions.clone());
-        self.command(Command::Floored { node, partitions, floor: floored.floor.0 })
+        self.note(Command::Floored { node, partitions, floor: floored.floor.0 })
     }
 
     fn inventory(&self, chunk: &InventoryChunk) -> Result<bool> {
@@ -401,7 +424,7 @@ impl Cluster for Index {
             sums: Packed(chunk.blocks.iter().flat_map(|(_, sum)| sum.0).collect()),
             upto: chunk.upto.map(|id| id.0),
         });
-        match self.command(command) {
+        match self.note(command) {
             Ok(()) => {}
             Err(ServiceError::NotFound { .. }) => return Ok(false),
             Err(other) => return Err(other),
@@ -618,15 +641,25 @@ impl Cluster for Index {
         })
     }
 
+    /// The table counts, not the version it was planned for: addresses and steps that went on meanwhile change nothing of
+    /// what was shown.
     fn apply_layout(&self, shown: &PlanShown) -> Result<()> {
         let pool: Pool = shown.pool.parse().map_err(|e: layout::LayoutError| ServiceError::Denied(e.to_string()))?;
-        let rows = cluster::nodes(&*self.tables())?;
-        let plan = self.planned(&rows, Some(pool), true, &HashSet::new())?;
-        if Sum::of(&plan.table.encode()) != shown.table {
-            let latest = Meta::load(&*self.tables())?.layout;
-            return Err(ServiceError::Conflict { name: "layout".into(), latest });
+        for _ in 0..APPLY_TRIES {
+            let (rows, based_on) = {
+                let tables = self.tables();
+                (cluster::nodes(&*tables)?, Meta::load(&*tables)?.layout)
+            };
+            let plan = self.planned(&rows, Some(pool), true, &HashSet::new())?;
+            if Sum::of(&plan.table.encode()) != shown.table {
+                return Err(ServiceError::Conflict { name: "layout".into(), latest: based_on });
+            }
+            match self.apply_plan(&plan, based_on) {
+                Err(ServiceError::Conflict { .. }) => {}
+                done => return done,
+            }
         }
-        self.apply_plan(&plan, shown.based_on)
+        Err(ServiceError::Busy("the layout changes all the time".into()))
     }
 
     fn revocations(&self, known: Epoch) -> Result<Option<Revocations>> {
