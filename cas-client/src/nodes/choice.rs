@@ -61,6 +61,12 @@ impl Choice {
         self.lock().get(node).and_then(|seen| seen.avoided_until).is_some_and(|until| now < until)
     }
 
+    /// Whether others should get bytes before this node, that it may send them on: it is away, or far.
+    pub fn is_behind(&self, info: &NodeInfo, now: Instant) -> (bool, bool) {
+        let Rank { avoided, silent, far, .. } = self.rank(info, now);
+        (avoided || silent, far)
+    }
+
     /// A read begins.
     pub fn begins(&self, node: NodeId) {
         self.lock().entry(node).or_default().under_way += 1;

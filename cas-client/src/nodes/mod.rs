@@ -9,6 +9,7 @@
 //! bytes or none is reported. A store on one node is the layout of one member.
 //! Not here: retrying a push (its session is started again), deciding where blocks should be (the index).
 
+mod chain;
 mod choice;
 mod read;
 mod view;

@@ -4,13 +4,14 @@ use super::{Nodes, Places};
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, Sum};
 use cas_core::layout::{PARTITIONS, Pool};
 use cas_core::signing::SigningKey;
+use cas_net::chain::{Chained, PendingChain, Returned, Way};
 use cas_net::cluster::*;
 use cas_net::{
     Delete, Deleted, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Receipt, Received, Result, Scrubbed,
     ServiceError, SessionId, StoredBlock,
 };
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 /// A node of a layout.
@@ -37,13 +38,25 @@ struct Fake {
     dead: AtomicBool,
     dies_before_receipt: AtomicBool,
     lies: AtomicBool,
+    /// Whom it sends blocks on to, if to anybody.
+    others: Mutex<Vec<Arc<Fake>>>,
+    /// Puts that it got from a client.
+    puts: AtomicUsize,
 }
 
 impl Fake {
     fn new(seed: u8) -> Arc<Self> {
         let key = SigningKey::from_seed(&[seed; 32]);
         let no = || AtomicBool::new(false);
-        Arc::new(Self { key, held: Mutex::default(), dead: no(), dies_before_receipt: no(), lies: no() })
+        Arc::new(Self {
+            key,
+            held: Mutex::default(),
+            dead: no(),
+            dies_before_receipt: no(),
+            lies: no(),
+            others: Mutex::default(),
+            puts: AtomicUsize::new(0),
+        })
     }
 
     fn alive(&self) -> Result<()> {
@@ -81,7 +94,43 @@ impl Node for Fake {
         self.alive()?;
         Ok((ids.iter().map(|id| !self.holds(id)).collect(), self.receipt(grant, ids)))
     }
+    fn sends_on(&self) -> bool {
+        !self.others.lock().unwrap().is_empty()
+    }
+    fn put_on(&self, grant: &Grant, blocks: Vec<PutBlock>, way: Way) -> Result<PendingChain, Returned> {
+        way.check(blocks.len()).unwrap();
+        self.puts.fetch_add(1, Relaxed);
+        if self.dead.load(Relaxed) {
+            return Err(Returned { why: gone(), blocks });
+        }
+        let others = self.others.lock().unwrap().clone();
+        let mut chained = Chained::default();
+        for (block, hops) in blocks.iter().zip(&way.hops) {
+            for hop in hops {
+                let other = others.iter().find(|other| other.id() == way.nodes[usize::from(*hop)]).unwrap();
+                let mut block = block.clone();
+                if self.lies.load(Relaxed) {
+                    block.bytes[40] ^= 1;
+                    block.sum = Sum::of(&block.bytes);
+                }
+                match other.put(grant, vec![block]).and_then(PendingReceipt::wait) {
+                    Ok(receipt) => chained.receipts.push(receipt),
+                    Err(why) => chained.failed.push((other.id(), why)),
+                }
+                other.puts.fetch_sub(1, Relaxed);
+            }
+        }
+        match self.put(grant, blocks)?.wait() {
+            Ok(receipt) => chained.receipts.push(receipt),
+            Err(why) => chained.failed.push((self.id(), why)),
+        }
+        self.puts.fetch_sub(1, Relaxed);
+        let (answer, pending) = PendingChain::new();
+        answer.send(Ok(chained)).unwrap();
+        Ok(pending)
+    }
     fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt> {
+        self.puts.fetch_add(1, Relaxed);
         self.alive()?;
         let ids: Vec<_> = blocks.iter().map(|b| b.id).collect();
         self.held.lock().unwrap().extend(blocks.into_iter().map(|b| (b.id, b)));
@@ -297,4 +346,84 @@ fn an_object_needs_enough_members() {
     assert_eq!(world.nodes.put_object(&world.grant, block(2)).unwrap().len(), 2);
     world.fakes[1].dead.store(true, Relaxed);
     assert!(world.nodes.put_object(&world.grant, block(3)).is_err());
+}
+
+/// Blocks that are worth a chain, sent as a push sends them.
+fn push_large(world: &World) -> Result<Vec<Receipt>> {
+    let large = |n: u8| {
+        let bytes = vec![n; 100 << 10];
+        PutBlock { sum: Sum::of(&bytes), bytes, ..block(n) }
+    };
+    let blocks: Vec<PutBlock> = (1..=9).map(large).collect();
+    let ids: Vec<BlockId> = blocks.iter().map(|block| block.id).collect();
+    let offered = world.nodes.offer(&world.grant, &ids)?;
+    let mut sent = world.nodes.put(&offered.view, &world.grant, blocks.into_iter().zip(offered.wanted).collect());
+    sent.extend(offered.sent);
+    world.nodes.settle(&offered.view, &ids, sent)
+}
+
+fn chained(count: u8) -> World {
+    let world = world(count);
+    for fake in &world.fakes {
+        *fake.others.lock().unwrap() = world.fakes.clone();
+    }
+    world
+}
+
+/// Members that have a receipt for every one of the blocks.
+fn complete(receipts: &[Receipt]) -> usize {
+    let mut held: BTreeMap<NodeId, std::collections::BTreeSet<BlockId>> = BTreeMap::new();
+    for receipt in receipts {
+        held.entry(receipt.node).or_default().extend(receipt.blocks.iter().map(|block| block.id));
+    }
+    held.values().filter(|ids| ids.len() == 9).count()
+}
+
+#[test]
+fn large_blocks_leave_once_and_every_member_answers_for_them() {
+    let world = chained(4);
+    assert_eq!(complete(&push_large(&world).unwrap()), 3);
+    let puts: usize = world.fakes.iter().map(|fake| fake.puts.load(Relaxed)).sum();
+    assert!((1..=3).contains(&puts), "{puts} requests for one request's worth of blocks");
+    assert!(world.fakes[3].held.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_chain_survives_any_one_of_its_nodes() {
+    for dead in 0..3 {
+        let world = chained(3);
+        let offered = world.nodes.offer(&world.grant, &[block(1).id]).unwrap();
+        drop(offered);
+        // It dies between offer and put.
+        world.fakes[dead].dies_before_receipt.store(true, Relaxed);
+        assert_eq!(complete(&push_large(&world).unwrap()), 2, "node {dead}");
+        let world = chained(3);
+        world.fakes[dead].dead.store(true, Relaxed);
+        assert_eq!(complete(&push_large(&world).unwrap()), 2, "node {dead}");
+    }
+}
+
+#[test]
+fn blocks_whose_first_node_fails_go_to_the_others() {
+    let world = chained(3);
+    let ids = [block(1).id];
+    let offered = world.nodes.offer(&world.grant, &ids).unwrap();
+    let bytes = vec![1; 400 << 10];
+    let large = PutBlock { sum: Sum::of(&bytes), bytes, ..block(1) };
+    world.fakes[1].dead.store(true, Relaxed);
+    let mut sent = world.nodes.put(&offered.view, &world.grant, vec![(large, offered.wanted[0])]);
+    sent.extend(offered.sent);
+    let receipts = world.nodes.settle(&offered.view, &ids, sent).unwrap();
+    assert_eq!(receipts.len(), 2);
+    assert!(world.fakes[0].holds(&ids[0]) && world.fakes[2].holds(&ids[0]));
+}
+
+#[test]
+fn a_node_that_changes_bytes_on_the_way_is_found_out() {
+    let world = chained(3);
+    for fake in &world.fakes {
+        fake.lies.store(true, Relaxed);
+    }
+    let error = push_large(&world).unwrap_err();
+    assert!(error.to_string().contains("not what was sent"), "{error}");
 }

@@ -1,13 +1,15 @@
 //! Writing: every member of a block's partition is offered it, and gets it if it wants it.
 //!
-//! Fan-out: bytes leave once for each member. A member that fails is left out as long as the others can be enough; the index
+//! Bytes leave once, for the first of those members, who sends them on ([`super::chain`]); little ones, and those that a chain
+//! could not take, leave once for each member. A member that fails is left out as long as the others can be enough; the index
 //! records what it lacks when the receipts come in.
 
 use super::Nodes;
+use super::chain::Chain;
 use super::view::View;
 use cas_core::id::BlockId;
 use cas_net::{Grant, NodeId, PendingReceipt, PutBlock, Receipt, Result, ServiceError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,12 +30,22 @@ pub struct Offered {
 /// What one node says to an offer.
 type Answer = Result<(Vec<bool>, PendingReceipt)>;
 
-/// A request to one node whose receipt is awaited.
+/// A request to one node whose receipt is awaited, or to one that sends blocks on.
 #[derive(Debug)]
 pub struct Sent {
-    node: NodeId,
-    receipt: Result<PendingReceipt>,
+    pub(super) node: NodeId,
+    pub(super) what: What,
 }
+
+/// What is awaited.
+#[derive(Debug)]
+pub(super) enum What {
+    Receipt(Result<PendingReceipt>),
+    Chain(Box<Chain>),
+}
+
+/// Members that a block goes to, by their numbers in the layout.
+pub(super) type Targets = Vec<u16>;
 
 impl Places {
     /// Whether nobody is meant.
@@ -88,7 +100,7 @@ impl Nodes {
                             reached.push(node);
                         }
                     }
-                    offered.sent.push(Sent { node, receipt: Ok(receipt) });
+                    offered.sent.push(Sent { node, what: What::Receipt(Ok(receipt)) });
                 }
                 Err(why) => {
                     self.choice.failed(node, &why, Instant::now());
@@ -153,23 +165,16 @@ impl Nodes {
     /// Sends blocks to those who want them, by the layout they were offered under. Answers as soon as they are on their way;
     /// what goes wrong is said by [`Self::settle`].
     pub fn put(&self, view: &View, grant: &Grant, blocks: Vec<(PutBlock, Places)>) -> Vec<Sent> {
-        let mut parts: BTreeMap<u16, Vec<PutBlock>> = BTreeMap::new();
-        for (block, places) in blocks {
-            let mut targets: Vec<u16> =
-                view.members(&block.id).filter(|(at, ..)| places.has(*at)).map(|(_, member, _)| member.node).collect();
-            let last = targets.pop();
-            for target in targets {
-                parts.entry(target).or_default().push(block.clone());
-            }
-            if let Some(last) = last {
-                parts.entry(last).or_default().push(block);
-            }
-        }
-        let send = |(number, blocks)| {
-            let node = view.node(number).expect("it was offered to");
-            Sent { node: view.info(number).node, receipt: node.put(grant, blocks) }
+        let targets = |(block, places): (PutBlock, Places)| {
+            let members = view.members(&block.id).filter(|(at, ..)| places.has(*at));
+            let targets: Targets = members.map(|(_, member, _)| member.node).collect();
+            (block, targets)
         };
-        parts.into_iter().map(send).collect()
+        let blocks: Vec<(PutBlock, Targets)> = blocks.into_iter().map(targets).collect();
+        let (chained, apart) = self.chained(view, blocks);
+        let mut sent = self.put_on(view, grant, chained);
+        sent.extend(put_apart(view, grant, apart));
+        sent
     }
 
     /// Puts one object to all members and waits until enough have it.
@@ -191,12 +196,22 @@ impl Nodes {
     /// Why a member failed, if a block is left with too few.
     pub fn settle(&self, view: &View, ids: &[BlockId], sent: impl IntoIterator<Item = Sent>) -> Result<Vec<Receipt>> {
         let (mut receipts, mut fault) = (Vec::new(), None);
-        for Sent { node, receipt } in sent {
-            match receipt.and_then(PendingReceipt::wait) {
-                Ok(receipt) => receipts.push(receipt),
-                Err(why) => {
-                    self.choice.failed(node, &why, Instant::now());
-                    fault = Some(why);
+        let mut waiting: VecDeque<Sent> = sent.into_iter().collect();
+        while let Some(Sent { node, what }) = waiting.pop_front() {
+            let mut failed = |node: NodeId, why: ServiceError| {
+                self.choice.failed(node, &why, Instant::now());
+                fault = Some(why);
+            };
+            match what {
+                What::Receipt(receipt) => match receipt.and_then(PendingReceipt::wait) {
+                    Ok(receipt) => receipts.push(receipt),
+                    Err(why) => failed(node, why),
+                },
+                What::Chain(chain) => {
+                    let came = chain.settle(view, node);
+                    receipts.extend(came.receipts);
+                    came.failed.into_iter().for_each(|(node, why)| failed(node, why));
+                    waiting.extend(came.again);
                 }
             }
         }
@@ -206,6 +221,25 @@ impl Nodes {
             _ => Ok(receipts),
         }
     }
+}
+
+/// Sends blocks once to each of their targets.
+pub(super) fn put_apart(view: &View, grant: &Grant, blocks: Vec<(PutBlock, Targets)>) -> Vec<Sent> {
+    let mut parts: BTreeMap<u16, Vec<PutBlock>> = BTreeMap::new();
+    for (block, mut targets) in blocks {
+        let last = targets.pop();
+        for target in targets {
+            parts.entry(target).or_default().push(block.clone());
+        }
+        if let Some(last) = last {
+            parts.entry(last).or_default().push(block);
+        }
+    }
+    let send = |(number, blocks)| {
+        let node = view.node(number).expect("only reachable members are targets");
+        Sent { node: view.info(number).node, what: What::Receipt(node.put(grant, blocks)) }
+    };
+    parts.into_iter().map(send).collect()
 }
 
 /// Whether some block has receipts of too few members.
