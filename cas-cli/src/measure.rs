@@ -5,6 +5,17 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 const SECOND_NS: i64 = 1_000_000_000;
+const DAY_NS: i64 = 86_400 * SECOND_NS;
+/// Units of time, in nanoseconds.
+const UNITS_NS: [(&str, i64); 7] = [
+    ("y", 365 * DAY_NS),
+    ("w", 7 * DAY_NS),
+    ("d", DAY_NS),
+    ("h", 3600 * SECOND_NS),
+    ("m", 60 * SECOND_NS),
+    ("s", SECOND_NS),
+    ("ms", SECOND_NS / 1000),
+];
 
 /// A number of bytes. For clap.
 pub fn size(text: &str) -> std::result::Result<u64, String> {
@@ -22,21 +33,15 @@ pub fn size(text: &str) -> std::result::Result<u64, String> {
 /// A span of time in nanoseconds, above zero. For clap.
 pub fn span(text: &str) -> std::result::Result<i64, String> {
     let wrong = || "expected a time like 30d, 12h, 90m or 1d12h".to_owned();
-    let mut total: i64 = 0;
-    for part in text.split_inclusive(|c: char| !c.is_ascii_digit()) {
-        let unit = part.chars().next_back().ok_or_else(wrong)?;
-        let seconds = match unit {
-            'y' => 365 * 86_400,
-            'w' => 7 * 86_400,
-            'd' => 86_400,
-            'h' => 3600,
-            'm' => 60,
-            's' => 1,
-            _ => return Err(wrong()),
-        };
-        let number: i64 = part[..part.len() - 1].parse().map_err(|_| wrong())?;
-        let part = number.checked_mul(seconds * SECOND_NS).ok_or_else(wrong)?;
-        total = total.checked_add(part).ok_or_else(wrong)?;
+    let (mut total, mut rest): (i64, &str) = (0, text);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let number: i64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let behind = &rest[digits..];
+        let (unit, behind) = behind.split_at(behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len()));
+        let ns = UNITS_NS.iter().find(|(known, _)| *known == unit).ok_or_else(wrong)?.1;
+        total = number.checked_mul(ns).and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
+        rest = behind;
     }
     if total > 0 { Ok(total) } else { Err(wrong()) }
 }
@@ -85,6 +90,7 @@ mod tests {
             assert_eq!(span(text), Ok(seconds * SECOND_NS), "{text}");
             assert_eq!(span(&span_text(seconds * SECOND_NS)), Ok(seconds * SECOND_NS));
         }
+        assert_eq!(span("2s250ms"), Ok(2_250_000_000));
         for text in ["", "30", "d", "0d", "1x", "-1d", "999999999y", "1é"] {
             assert!(span(text).is_err(), "{text:?}");
         }

@@ -11,7 +11,7 @@ use cas_client::serve::node::{self, JoinOptions, MemberOptions};
 use cas_client::store::now_ns;
 use cas_client::{ClientError, Result, ServiceError, fleet};
 use cas_net::address::{DEFAULT_PORT, SCHEME};
-use cas_net::cluster::{Cluster, JoinToken, NodeChange, NodeInfo};
+use cas_net::cluster::{BEAT_NS, Cluster, JoinToken, NodeChange, NodeInfo};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(500);
 /// The UDP port of a node that names none: the one after the index's, so that both can be on one machine.
 const NODE_PORT: u16 = DEFAULT_PORT + 1;
+/// The least time between two beats: each is a request.
+const MIN_BEAT_NS: i64 = 50_000_000;
 
 /// Look after the nodes of a cluster
 #[derive(Debug, Args)]
@@ -123,6 +125,9 @@ struct Serve {
     /// Bytes a second that it copies from other nodes to heal, at most; 0: as fast as it goes
     #[arg(long, env = "CAS_COPY_RATE", value_parser = size, value_name = "SIZE")]
     copy_rate: Option<u64>,
+    /// Between two signs of life to the index, at most 2s; with them come its orders, so shorter ones make small clusters quicker
+    #[arg(long, env = "CAS_BEAT", value_parser = span, value_name = "TIME", default_value = "2s")]
+    beat: i64,
     #[command(flatten)]
     serving: Serving,
 }
@@ -169,6 +174,7 @@ impl Serve {
         let mut options = MemberOptions::new(&self.dir);
         options.listen = self.listen;
         options.addresses = (!self.advertise.is_empty()).then(|| self.advertise.clone());
+        options.settings.beat = Duration::from_nanos(self.beat.clamp(MIN_BEAT_NS, BEAT_NS).unsigned_abs());
         if let Some(rate) = self.copy_rate {
             options.settings.copy_bytes_per_second = rate;
         }

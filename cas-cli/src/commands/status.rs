@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How long it looks to see how fast copies are made.
 const WATCH: Duration = Duration::from_secs(2);
+/// Between two lines while waiting.
+const LINES: Duration = Duration::from_secs(5);
 /// Between two looks while waiting.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -64,7 +66,7 @@ impl Status {
     fn look(&self, work: &Workplace, cluster: &Cluster) -> Result<Standing> {
         let placement = &**cluster.placement();
         let limit = self.timeout.map(|ns| Duration::from_nanos(ns.unsigned_abs()));
-        let (began, mut last) = (Instant::now(), String::new());
+        let (began, mut last, mut said) = (Instant::now(), String::new(), None::<Instant>);
         loop {
             let watch = if self.wait { Duration::ZERO } else { WATCH };
             let standing = Standing::look(placement, watch, &STOP)?;
@@ -72,9 +74,9 @@ impl Status {
                 return Ok(standing);
             }
             let now = summary(&standing);
-            if now != last {
+            if now != last && said.is_none_or(|said| said.elapsed() >= LINES) {
                 work.printer.say(&now);
-                last = now;
+                (last, said) = (now, Some(Instant::now()));
             }
             let paused = Instant::now();
             while paused.elapsed() < PAUSE {
@@ -117,22 +119,26 @@ fn summary(standing: &Standing) -> String {
         return format!("healthy: {} nodes, pool {}, layout {}; everything has its copies", s.nodes, s.pool, s.layout);
     }
     let mut parts = Vec::new();
-    let mut part = |amount: u64, text: &str| {
-        if amount > 0 {
-            parts.push(format!("{amount} {text}"));
-        }
+    let mut part = |amount: u64, one: &str, rest: &str| match amount {
+        0 => {}
+        1 => parts.push(format!("1 {one} {rest}")),
+        _ => parts.push(format!("{amount} {} {rest}", plural(one))),
     };
-    part(s.lost, "blocks without a copy");
-    part(s.unreachable.into(), "partitions nobody can read");
-    part(s.down.into(), "nodes down");
-    part(s.suspect.into(), "nodes silent");
-    part(s.short, "blocks short of copies");
-    part(s.to_move.into(), "partitions to move");
-    part(s.uncounted.into(), "copies of partitions to count");
+    part(s.lost, "block", "without a copy");
+    part(s.unreachable.into(), "partition", "that nobody can read");
+    part(s.down.into(), "node", "down");
+    part(s.suspect.into(), "node", "silent");
+    part(s.short, "block", "short of copies");
+    part(s.to_move.into(), "partition", "to move");
+    part(s.uncounted.into(), "partition copy", "to count");
     if s.suspended {
         parts.push("healing is suspended".to_owned());
     }
     format!("degraded: {}", parts.join(", "))
+}
+
+fn plural(one: &str) -> String {
+    one.strip_suffix('y').map_or_else(|| format!("{one}s"), |stem| format!("{stem}ies"))
 }
 
 fn tell(work: &Workplace, standing: &Standing, index: Option<&IndexStatus>) {
@@ -178,7 +184,7 @@ fn tell(work: &Workplace, standing: &Standing, index: Option<&IndexStatus>) {
         printer.line(format!("copied     {} blocks, {}, since the index started", s.copied, bytes(s.copied_bytes)));
     }
     if let Some(pace) = standing.pace {
-        let speed = format!("{} blocks a second, {}/s", pace.blocks.round(), bytes(pace.bytes as u64));
+        let speed = format!("{:.1} blocks a second, {}/s", pace.blocks, bytes(pace.bytes as u64));
         match standing.left() {
             Some(left) => printer.line(format!("left       about {}: {speed}", duration(left))),
             None => {

@@ -17,9 +17,14 @@ use cas_net::wire::{decode, encode};
 use cas_net::{Identity, Index, Introduce, Network, Node, RawCall, RemoteIndex, RemoteNode, ServiceError, Settings};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The most elements a kept layout may have.
 const MAX_LAYOUT_ITEMS: usize = cas_net::limits::MAX_ANSWER_ITEMS;
+
+/// How long a call waits for a node that does not answer. The index is the only one of its kind and worth waiting for; for a node
+/// stand others.
+const NODE_RECONNECT: Duration = Duration::from_secs(1);
 
 /// How to reach a cluster.
 pub struct Reach<'a> {
@@ -36,7 +41,6 @@ pub struct Reach<'a> {
 /// A cluster: its index, asked as one device.
 pub struct Cluster {
     address: Address,
-    network: Arc<Network>,
     index: Arc<dyn Index>,
     placement: Arc<dyn Placement>,
     rights: Arc<dyn Rights>,
@@ -57,7 +61,9 @@ impl Store {
         let cluster = Cluster::reach(reach)?;
         let kept = reach.state.join(format!("layout-{}", reach.address.key));
         let layout = layout(&*cluster.placement, &kept)?;
-        let (network, shown) = (cluster.network.clone(), cluster.tickets.clone());
+        let settings = Settings { reconnect: NODE_RECONNECT, ..Settings::default() };
+        let network = Network::new(Identity::from_seed(reach.device), settings);
+        let (network, shown) = (network.map_err(|e| ClientError::io("open a socket", e))?, cluster.tickets.clone());
         let to_node = move |info: &NodeInfo| to_node(&network, info, &shown);
         let nodes = Nodes::of(cluster.placement.clone(), layout, reach.rack.clone(), Box::new(to_node));
         Ok(Self { index: cluster.index.clone(), nodes: nodes.into(), home: Home::Cluster(cluster) })
@@ -77,7 +83,7 @@ impl Cluster {
         let placement: Arc<dyn Placement> = Arc::new(RemoteCluster(index.connection().clone()));
         let rights: Arc<dyn Rights> = Arc::new(RemoteRights(index.connection().clone()));
         let tickets = Arc::new(Tickets::default());
-        Ok(Self { address: reach.address.clone(), network, index, placement, rights, tickets })
+        Ok(Self { address: reach.address.clone(), index, placement, rights, tickets })
     }
 
     /// Its index.
