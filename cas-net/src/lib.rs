@@ -37,7 +37,8 @@ pub use index::{
     Registration, RowState, SessionId, SessionInfo, SessionStart, SnapshotRow, SnapshotState, StartSession, StoredRow,
 };
 pub use node::{
-    Deleted, Done, Found, Node, NodeId, NodeStats, OfferAnswer, Pending, PendingReceipt, PutBlock, Scrubbed, StoredBlock,
+    Deleted, Done, Found, Node, NodeId, NodeStats, OfferAnswer, Pending, PendingReceipt, PutBlock, Scrubbed,
+    StoredBlock,
 };
 pub use receipt::{Receipt, Received};
 pub use remote::{RemoteIndex, RemoteNode};

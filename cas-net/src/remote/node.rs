@@ -241,12 +241,13 @@ fn whole(heads: Vec<PutHead>, bodies: Vec<Bytes>) -> Vec<PutBlock> {
 }
 
 async fn send<T: Wire>(connection: &Connection, outgoing: &Outgoing, hurry: &Notify) -> Result<T> {
+    let mut outgoing = outgoing.clone();
     let mut tries = 0;
     loop {
-        let mut exchange = connection.begin(outgoing).await?;
+        let mut exchange = connection.begin(&outgoing).await?;
         tries += 1;
         match second(connection, &mut exchange, hurry).await {
-            Err(Failure::Lost(_)) if tries < PUT_TRIES => {}
+            Err(Failure::Lost(_)) if tries < PUT_TRIES => outgoing = outgoing.again(),
             other => return other.unwrap_or_else(|failure| Err(failure.into_error(&connection.peer()))),
         }
     }

@@ -60,6 +60,15 @@ pub(crate) struct Outgoing {
     body_bytes: usize,
     again: bool,
     patience: Duration,
+    /// Whether a peer that is not reached is given up at once.
+    hasty: bool,
+}
+
+impl Outgoing {
+    /// The same after its connection was lost: a peer that is there answers, and nobody waits once more for one that is gone.
+    pub(crate) fn again(&self) -> Self {
+        Self { hasty: true, ..self.clone() }
+    }
 }
 
 /// The connection to a peer. Clones share it.
@@ -148,7 +157,13 @@ impl Connection {
         within(C::NAME, "bytes of blocks", body_bytes, MAX_BODY_BYTES)?;
         let patience = self.network().settings().patience;
         let envelope = envelope(C::FAMILY, C::METHOD, patience);
-        Ok(Outgoing { parcel: Parcel::request(envelope, &message, bodies), body_bytes, again: C::AGAIN, patience })
+        Ok(Outgoing {
+            parcel: Parcel::request(envelope, &message, bodies),
+            body_bytes,
+            again: C::AGAIN,
+            patience,
+            hasty: false,
+        })
     }
 
     /// Asks until there is a first answer, or no hope for one.
@@ -156,7 +171,8 @@ impl Connection {
         let settings = self.network().settings();
         let start = Instant::now();
         let until = start + outgoing.patience + drain_time(outgoing.body_bytes);
-        let (reconnect, busy) = (until.min(start + settings.reconnect), until.min(start + settings.busy));
+        let reconnect = if outgoing.hasty { Duration::ZERO } else { settings.reconnect };
+        let (reconnect, busy) = (until.min(start + reconnect), until.min(start + settings.busy));
         let (mut lost, mut refused) = (0, 0);
         loop {
             let failure = match self.attempt(outgoing, until).await {

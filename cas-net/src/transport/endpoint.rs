@@ -28,9 +28,9 @@ const SOCKET_BUFFER: usize = 4 << 20;
 /// The largest datagram: above about 6 500 a batch of segmentation offload exceeds 64 KiB and is dropped silently.
 const MAX_DATAGRAM: u16 = 6_400;
 /// A peer that says nothing for so long is gone.
-const IDLE: Duration = Duration::from_secs(20);
+const IDLE: Duration = Duration::from_secs(10);
 /// A client says something at least so often.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// First guess of a round trip: a lost first packet is sent again after about three times this.
 const FIRST_RTT: Duration = Duration::from_millis(100);
 

@@ -132,7 +132,7 @@ impl Standing {
             tracing::error!(version, "the index sent a layout that contradicts itself: it is not used");
             return false;
         }
-        tracing::info!(version, partitions = self.partitions(), "layout");
+        tracing::debug!(version, partitions = self.partitions(), "layout");
         self.keep(home);
         true
     }
