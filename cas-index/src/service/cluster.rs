@@ -33,7 +33,11 @@ const APPLY_TRIES: usize = 16;
 const BELIEVED_REPORTS: u32 = 2;
 
 /// What an index remembers of its nodes beside their rows.
-pub(crate) struct Desk(Mutex<Inside>);
+pub(crate) struct Desk {
+    inside: Mutex<Inside>,
+    /// Held while it is declared what nodes are, and planned what follows.
+    planning: Mutex<()>,
+}
 
 struct Inside {
     now_ns: i64,
@@ -51,7 +55,7 @@ struct Inside {
 impl Desk {
     /// With these settings; everybody has the grace of a start.
     pub(crate) fn new(settings: Settings, throttle: Throttle) -> Self {
-        Self(Mutex::new(Inside {
+        let inside = Inside {
             now_ns: 0,
             has_planned: false,
             watch: Watch::new(settings),
@@ -61,11 +65,16 @@ impl Desk {
             verify: HashMap::new(),
             copied: 0,
             copied_bytes: 0,
-        }))
+        };
+        Self { inside: Mutex::new(inside), planning: Mutex::default() }
     }
 
     fn open(&self) -> MutexGuard<'_, Inside> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn plan_alone(&self) -> MutexGuard<'_, ()> {
+        self.planning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,6 +100,7 @@ impl Index {
     /// Lets time pass: `now_ns` of a clock that nobody sets. Declares nodes down or back, and takes the next steps of
     /// moves. Answers what has changed with nodes, for people.
     pub fn tick(&self, now_ns: i64) -> Result<Vec<Action>> {
+        let planning = self.desk.plan_alone();
         let rows = cluster::nodes(&*self.tables())?;
         let time_ns = self.now_ns();
         let watched: Vec<Known> = rows.iter().map(|row| known(row, time_ns)).collect();
@@ -100,23 +110,21 @@ impl Index {
             desk.watch.tick(now_ns, &watched)
         };
         let mut returned = HashSet::new();
-        // An index that died between a declaration and its plan makes the plan now.
-        let mut changed = !std::mem::replace(&mut self.desk.open().has_planned, true);
         for action in &actions {
             let (node, down) = match action {
                 Action::Down(node) => (node, true),
                 Action::Up(node) => (node, false),
                 _ => continue,
             };
+            self.desk.open().has_planned = false;
             self.command(Command::Down { node: node.0, down })?;
             let number = rows.iter().find(|row| row.0 == *node).map(|row| row.1.number);
             returned.extend(number.filter(|_| !down));
-            changed = true;
         }
-        if changed && let Err(why) = self.replan(&returned) {
-            self.desk.open().has_planned = false;
-            return Err(why);
-        }
+        // Also of an index that died between a declaration and its plan. Steps go on by the old table if there is no new one.
+        let has_planned = self.desk.open().has_planned;
+        let planned = if has_planned { Ok(()) } else { self.replan(&returned) };
+        drop(planning);
         let commands = {
             let tables = self.tables();
             let (meta, alive) = (Meta::load(&*tables)?, self.alive(&cluster::nodes(&*tables)?, time_ns));
@@ -125,7 +133,7 @@ impl Index {
         for command in commands {
             self.command(command)?;
         }
-        Ok(actions)
+        planned.map(|()| actions)
     }
 
     /// What an operator says about nodes that vanished together: they are really gone, heal.
@@ -206,7 +214,11 @@ impl Index {
             };
             match applied {
                 Err(ServiceError::Conflict { .. }) => {}
-                done => return done,
+                Err(why) => return Err(why),
+                Ok(()) => {
+                    self.desk.open().has_planned = true;
+                    return Ok(());
+                }
             }
         }
         Err(ServiceError::Busy("the layout changes all the time".into()))
@@ -585,7 +597,7 @@ impl Cluster for Index {
             nodes: holding.len() as u32,
             suspect: in_health(Health::Suspect),
             down: in_health(Health::Down),
-            to_move: count(&|partition| !partition.is_settled()),
+            to_move: count(&|partition| !partition.is_settled()).max(u32::from(!desk.has_planned)),
             moving: count(&Partition::is_moving),
             uncounted: uncounted as u32,
             unreachable: count(&|partition| !reached(partition)),
@@ -600,6 +612,8 @@ impl Cluster for Index {
     fn change_node(&self, node: NodeId, change: &NodeChange) -> Result<()> {
         let key = node.0.0;
         let want = |want| Command::Want { node: key, want };
+        let _planning = self.desk.plan_alone();
+        self.desk.open().has_planned = false;
         self.command(match change {
             NodeChange::Member => want(Want::Member),
             NodeChange::Drain => want(Want::Draining),
@@ -610,7 +624,7 @@ impl Cluster for Index {
             NodeChange::Maintenance(until_ns) => Command::Maintain { node: key, until_ns: *until_ns },
         })?;
         match change {
-            NodeChange::Maintenance(_) => Ok(()),
+            NodeChange::Maintenance(_) => self.replan(&HashSet::new()),
             _ => self.replan(&HashSet::from([self.row_of(node)?.number])),
         }
     }

@@ -1,0 +1,68 @@
+//! Law 4 under silence: what a node does not say any more is said by others, and when it comes back it copies what it missed.
+
+use crate::person::Person;
+use crate::world::{World, seed};
+use cas_net::cluster::Health;
+
+#[test]
+fn a_node_that_stays_away_is_healed_from_peers() {
+    let mut world = World::new();
+    let mut person = Person::new(&world);
+    person.plant(seed(), 4 << 20);
+    let expected = person.push("home");
+    world.rest();
+    world.nodes[4].kill();
+    world.until_health(4, Health::Down);
+    let id = world.nodes[4].id();
+    world.until("its copies are elsewhere", |world| {
+        let status = world.status();
+        world.info(4).partitions == 0
+            && status.short == 0
+            && status.to_move == 0
+            && status.moving == 0
+            && status.uncounted == 0
+    });
+    world.check();
+    let layout = cas_net::cluster::Cluster::layout(world.index(), 0).unwrap().unwrap();
+    assert!(world.rows().iter().all(|row| !layout.takes(&id, &row.id)), "it is a member of something");
+    person.verify("home", &expected);
+}
+
+#[test]
+fn a_node_that_comes_back_in_time_copies_what_it_missed_and_no_more() {
+    let mut world = World::patient();
+    let mut person = Person::new(&world);
+    person.plant(seed(), 8 << 20);
+    person.push("before");
+    world.rest();
+    world.nodes[1].kill();
+    person.write("new", &crate::person::noise(seed() + 99, 1 << 20));
+    let expected = person.push("home");
+    world.start(1);
+    world.rest();
+    world.check();
+    let copied = world.nodes[1].running().counters().copied_bytes.get();
+    assert!(copied < 2 << 20, "{copied} bytes were copied for 1 MiB that was new");
+    person.verify("home", &expected);
+}
+
+#[test]
+fn many_nodes_that_vanish_together_are_waited_for_and_no_data_is_given_up() {
+    let mut world = World::new();
+    let mut person = Person::new(&world);
+    person.plant(seed(), 2 << 20);
+    let expected = person.push("home");
+    world.rest();
+    for n in 0..4 {
+        world.nodes[n].kill();
+    }
+    world.until("healing is suspended", |world| world.status().suspended);
+    std::thread::sleep(crate::world::DOWN);
+    assert!((0..4).all(|n| world.info(n).health == Health::Suspect), "nobody is declared down");
+    for n in 0..4 {
+        world.start(n);
+    }
+    world.rest();
+    world.check();
+    person.verify("home", &expected);
+}
