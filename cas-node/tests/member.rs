@@ -11,11 +11,13 @@ use cas_net::cluster::{CopyFailed, CopyFault, CopyOrder, Damage, Order};
 use cas_net::rights::Revocations;
 use cas_net::rights::ticket::{Ticket, TicketRights};
 use cas_net::*;
-use cas_node::member::{self, Member};
+use cas_node::Options;
+use cas_node::disk::{Fault, FaultyDisk, LocalDisk, Operation};
+use cas_node::member::{self, Member, MemberOptions};
 use cluster::*;
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use world::block;
 
@@ -655,4 +657,117 @@ fn nodes_that_send_one_another_chains_without_end_answer_all_of_them() {
         (there.join().unwrap(), back.join().unwrap())
     });
     assert_eq!(counts, (240, 240));
+}
+
+/// A disk that a test lets fail.
+static DISK: LazyLock<FaultyDisk> = LazyLock::new(|| FaultyDisk::over(LocalDisk));
+
+#[test]
+fn a_failed_sync_ends_the_node_with_its_reason_and_nothing_more_is_acknowledged() {
+    let world = World::new();
+    world.join("a");
+    let tune = |options: &mut Options| {
+        tune(options);
+        options.disk = Arc::new(DISK.clone());
+    };
+    let node = member::serve(MemberOptions { tune, ..world.options("a") }).unwrap();
+    world.all(&[&node], &[]);
+    let there = Client::new(50).welcome(&node);
+    let kept = block(1, 0, 100);
+    put(&there, 5, &kept);
+    DISK.fail_always(Operation::Sync, Fault::Error);
+    let lost = there.put(&grant(6), vec![block(2, 0, 100)]).and_then(PendingReceipt::wait);
+    assert!(matches!(lost, Err(ServiceError::Stopped(_) | ServiceError::Io { .. })), "{lost:?}");
+    DISK.heal();
+    let after = there.put(&grant(6), vec![block(3, 0, 100)]).and_then(PendingReceipt::wait);
+    assert!(matches!(after, Err(ServiceError::Stopped(_))), "{after:?}");
+    let why = node.wait_fault(Duration::from_secs(10)).unwrap();
+    assert!(why.contains("sync"), "{why}");
+    assert!(node.health().is_err());
+    // The last beat is over: it is not said to be alive.
+    let beats = world.beats(&node).len();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(world.beats(&node).len(), beats);
+    drop(node);
+    let node = world.serve("a");
+    assert_eq!(Client::new(51).welcome(&node).get(&kept.id).unwrap(), kept.bytes);
+}
+
+#[test]
+fn a_node_that_lost_a_segment_and_its_index_has_all_it_holds_counted_anew() {
+    let world = World::new();
+    world.join("a");
+    let tune = |options: &mut Options| {
+        tune(options);
+        options.segment_bytes = 4096;
+    };
+    let serve = || member::serve(MemberOptions { tune, ..world.options("a") }).unwrap();
+    let node = serve();
+    world.all(&[&node], &[]);
+    let client = Client::new(50);
+    let there = client.welcome(&node);
+    (0..20).for_each(|n| drop(put(&there, 5, &block(n, 0, 2000))));
+    let disk = node.disk();
+    node.shutdown(GRACE).unwrap();
+    let node = serve();
+    assert_eq!(node.disk(), disk);
+    node.shutdown(GRACE).unwrap();
+    let _ = std::fs::remove_file(world.dir("a").join("index.redb"));
+    std::fs::remove_file(&world::segments(&world.dir("a"))[1]).unwrap();
+    assert_ne!(serve().disk(), disk);
+}
+
+#[test]
+fn who_shows_no_ticket_is_sent_away_and_who_shows_one_stays() {
+    let world = World::new();
+    world.join("a");
+    let mut options = world.options("a");
+    options.server.hello = Duration::from_secs(2);
+    let node = member::serve(options).unwrap();
+    world.all(&[&node], &[]);
+    let (guest, strangers) = (Client::new(50), [60, 61, 62].map(Client::new));
+    let kept = block(1, 0, 100);
+    let there = guest.welcome(&node);
+    put(&there, 5, &kept);
+    let nodes: Vec<_> = strangers.iter().map(|stranger| stranger.at(&node, &[])).collect();
+    nodes.iter().for_each(|there| denied(there.get(&kept.id), "no ticket"));
+    let text = |node: &Member| node.metrics().unwrap();
+    assert!(text(&node).contains("\ncas_node_connections 4\n"), "{}", text(&node));
+    until(|| text(&node).contains("\ncas_node_connections 1\n"));
+    assert_eq!(there.get(&kept.id).unwrap(), kept.bytes);
+    // Its ticket is voided: it goes, too.
+    world.index.said().revoked = Revocations { version: Epoch(11), all_before: Epoch(11), devices: Vec::new() };
+    until(|| text(&node).contains("\ncas_node_connections 0\n"));
+}
+
+#[test]
+fn a_slow_disk_makes_writers_wait_or_come_again_and_readers_are_served() {
+    let world = World::new();
+    let node = world.node("a");
+    world.all(&[&node], &[]);
+    let kept = block(9999, 0, 100);
+    put(&Client::new(50).welcome(&node), 5, &kept);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for seed in 0..8u32 {
+            let (node, is_over) = (&node, &is_over);
+            scope.spawn(move || {
+                let there = Client::new(100 + seed as u8).welcome(node);
+                for n in 0..20 {
+                    let sent = there.put(&grant(5), vec![block(seed * 100 + n, 0, 1 << 20)]);
+                    match sent.and_then(PendingReceipt::wait) {
+                        Ok(receipt) => assert_eq!(receipt.blocks.len(), 1),
+                        Err(ServiceError::Busy(_)) => {}
+                        Err(e) => panic!("{e}"),
+                    }
+                }
+                is_over.store(true, Ordering::SeqCst);
+            });
+        }
+        let there = Client::new(99).welcome(&node);
+        while !is_over.load(Ordering::SeqCst) {
+            assert_eq!(there.get(&kept.id).unwrap(), kept.bytes);
+        }
+    });
+    until(|| node.load().requests == 0);
 }

@@ -223,6 +223,11 @@ impl Shown {
         Ok(())
     }
 
+    /// Whether any of them still holds.
+    pub fn any_holds(&self, now_ns: i64, revoked: &Revocations) -> bool {
+        self.tickets.iter().any(|ticket| ticket.holds(now_ns, revoked).is_ok())
+    }
+
     /// Whether blocks of a domain may be read (`write` false) or written now.
     ///
     /// # Errors

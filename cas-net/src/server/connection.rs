@@ -11,7 +11,7 @@ use quinn::{Incoming, RecvStream, SendStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 /// How long a client that was sent away is given to hear why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -63,8 +63,21 @@ pub async fn serve(shared: &Arc<Shared>, incoming: Incoming) -> Result<(), Ended
     tracing::debug!(?peer, "connected");
     connection.set_receive_window(shared.settings.window(shared.connections.load(Ordering::Relaxed)).into());
     let caller = Arc::new(Caller { peer, bytes: Budget::new(shared.settings.bytes_per_connection) });
+    let mut look = interval_at(Instant::now() + hello_time, hello_time);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        match connection.accept_bi().await {
+        let accepted = tokio::select! {
+            accepted = connection.accept_bi() => accepted,
+            _ = look.tick(), if shared.services.knows.is_some() => {
+                if shared.services.knows.as_ref().is_some_and(|knows| !knows(&caller.peer)) {
+                    let why = Ended::Refused("it has not shown that it may ask anything here");
+                    send_away(&connection, &why).await;
+                    return Err(why);
+                }
+                continue;
+            }
+        };
+        match accepted {
             Ok((send, recv)) => take(shared, &caller, send, recv).await,
             Err(quinn::ConnectionError::ApplicationClosed(_) | quinn::ConnectionError::LocallyClosed) => return Ok(()),
             Err(error) => return Err(error.into()),

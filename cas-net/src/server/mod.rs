@@ -44,11 +44,15 @@ const PORT_PAUSE: Duration = Duration::from_millis(2);
 /// Whether a key may connect at all; without one, every key may.
 pub type Admit = dyn Fn(&PublicKey) -> bool + Send + Sync;
 
+/// Whether a connected peer has shown by now that it may ask something.
+pub type Knows = dyn Fn(&Peer) -> bool + Send + Sync;
+
 /// What a server answers, by family.
 #[derive(Default, Clone)]
 pub struct Services {
     handlers: BTreeMap<Family, Arc<dyn Handler>>,
     admit: Option<Arc<Admit>>,
+    knows: Option<Arc<Knows>>,
 }
 
 impl Services {
@@ -68,6 +72,14 @@ impl Services {
     #[must_use]
     pub fn admit(mut self, admit: impl Fn(&PublicKey) -> bool + Send + Sync + 'static) -> Self {
         self.admit = Some(Arc::new(admit));
+        self
+    }
+
+    /// Sends peers away that are not known some time after their hello, and whenever they are looked at after it: so that
+    /// strangers cannot hold all connections. Asked as often as [`ServerSettings::hello`] passes; must not block.
+    #[must_use]
+    pub fn knows(mut self, knows: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
+        self.knows = Some(Arc::new(knows));
         self
     }
 }

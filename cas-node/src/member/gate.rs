@@ -60,6 +60,12 @@ impl Slot {
         let _ = self.0.set(Arc::new(gate));
     }
 
+    /// Whether a peer is the index, a node, or a client with a ticket that holds.
+    pub fn knows(&self) -> impl Fn(&Peer) -> bool + Send + Sync + 'static {
+        let slot = self.clone();
+        move |peer| slot.0.get().is_none_or(|gate| gate.knows(peer))
+    }
+
     fn gate(&self) -> Result<&Arc<Gate>> {
         self.0.get().ok_or_else(|| ServiceError::Busy("the node is starting".into()))
     }
@@ -88,7 +94,18 @@ impl Gate {
         }
         match peer.attached::<Attached>() {
             Some(shown) => Ok(Who::Client(shown)),
-            None => Err(self.refused(TicketError::Missing)),
+            None => Err(ServiceError::Denied(TicketError::Missing.to_string())),
+        }
+    }
+
+    fn knows(&self, peer: &Peer) -> bool {
+        match self.who(peer) {
+            Ok(Who::Client(shown)) => {
+                let (now_ns, revoked) = self.inner.standing.judges();
+                shown.lock().unwrap_or_else(PoisonError::into_inner).any_holds(now_ns, &revoked)
+            }
+            Ok(_) => true,
+            Err(_) => false,
         }
     }
 
@@ -139,7 +156,8 @@ impl Blocks {
 impl Handler for Blocks {
     /// Whoever has shown no ticket has nothing read that he sends.
     fn admit(&self, peer: &Peer, _: u16) -> Result<()> {
-        self.slot.gate()?.who(peer).map(drop)
+        let gate = self.slot.gate()?;
+        gate.who(peer).map(drop).inspect_err(|_| gate.inner.metrics.refusals.add(1))
     }
 
     fn handle(&self, peer: &Peer, request: Request) -> Result<Reply> {

@@ -62,6 +62,8 @@ use throttle::Throttle;
 
 /// How long a shutdown waits for its own threads; they end between two blocks.
 const LAST_WORK: Duration = Duration::from_secs(40);
+/// How long the end waits for those who still look at it, so that the directory is free afterwards.
+const LAST_HOLDERS: Duration = Duration::from_secs(2);
 /// Floors and lists of partitions that are answered at once: the index makes several durable together.
 const COUNTERS: usize = 4;
 /// Between two looks whether a thread has ended.
@@ -154,7 +156,8 @@ pub fn serve(options: MemberOptions) -> Result<Member> {
     let gate = gate::Slot::default();
     let services = Services::new()
         .with(Family::Node, gate::Blocks::new(gate.clone()))
-        .with(Family::Rights, gate::Tickets::new(gate.clone()));
+        .with(Family::Rights, gate::Tickets::new(gate.clone()))
+        .knows(gate.knows());
     let server = Server::start(&network, listen, services, options.server);
     let server = server.map_err(|e| ServiceError::io(format!("listen on {listen}"), e))?;
     let socket = server.socket().map_err(|e| ServiceError::io("ask where the server listens", e))?;
@@ -304,10 +307,6 @@ impl Member {
         let answered = server.is_none_or(|server| server.shutdown(grace));
         let ended = self.join(Instant::now() + LAST_WORK);
         self.inner.store.close()?;
-        let until = Instant::now() + grace.max(Duration::from_secs(1));
-        while Arc::strong_count(&self.inner) > 1 && Instant::now() < until {
-            std::thread::sleep(PAUSE);
-        }
         Ok(answered && ended)
     }
 
@@ -327,7 +326,11 @@ impl Member {
 
     fn spawn(&mut self, name: &str, work: impl FnOnce(&Inner) + Send + 'static) -> Result<()> {
         let inner = self.inner.clone();
-        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&inner));
+        let guarded = move || {
+            let _guard = Guard(&inner);
+            work(&inner);
+        };
+        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(guarded);
         self.threads.push(spawned.map_err(|e| ServiceError::io(format!("start {name}"), e))?);
         Ok(())
     }
@@ -343,12 +346,28 @@ impl Member {
     }
 }
 
+/// A node without one of its threads would look alive and not be: it ends.
+struct Guard<'a>(&'a Inner);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = std::thread::current().name().unwrap_or("a thread").to_owned();
+            self.0.fail(format!("{name} failed: a fault of the program"));
+        }
+    }
+}
+
 impl Drop for Member {
     fn drop(&mut self) {
         self.inner.stop.say();
         self.inner.desk.close();
         drop(self.inner.server.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.join(Instant::now() + LAST_WORK);
+        let until = Instant::now() + LAST_HOLDERS;
+        while Arc::strong_count(&self.inner) > 1 && Instant::now() < until {
+            std::thread::sleep(PAUSE);
+        }
     }
 }
 
@@ -395,6 +414,11 @@ impl Inner {
             bytes: load.bytes as u64,
             sync_us: self.store.syncs().recent_us(),
         }
+    }
+
+    fn connections(&self) -> usize {
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        server.as_ref().map_or(0, |server| server.load().connections)
     }
 
     fn space(&self) -> Result<Space> {

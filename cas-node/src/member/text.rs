@@ -17,6 +17,7 @@ pub fn write(inner: &Inner) -> Result<String> {
     page.gauge("cas_node_capacity_bytes", "Bytes it may use.", space.capacity);
     page.gauge("cas_node_used_bytes", "Bytes of all segments.", space.used);
     page.gauge("cas_node_free_bytes", "Bytes it can still take.", space.free);
+    page.gauge("cas_node_connections", "Connections.", inner.connections());
     page.gauge("cas_node_requests", "Requests under way.", load.requests);
     page.gauge("cas_node_request_bytes", "Bytes of requests and answers held.", load.bytes);
     page.gauge("cas_node_layout_version", "Version of the layout it goes by.", inner.standing.version());
