@@ -1,14 +1,14 @@
 //! The one way in which anything moves: Stable → Moving{old, new} → Stable, one member of a partition at a time. DESIGN §8.
 
-use super::heal::{HealRow, any_of_partition, of_partition, put};
+use super::heal::{HealRow, any_of_partition, first_id, of_partition, put};
 use super::nodes::{NodeRow, Want, nodes};
 use super::partition::{Count, Entry, PARTITION_COUNT, Partition, pool, store_pool};
 use super::placement::Placement;
 use crate::state::interned::{self, Interned};
 use crate::state::{Applied, Meta, Outcome, deny, refuse};
-use crate::tables::Tables;
+use crate::tables::{Table, Tables};
 use cas_core::id::{Epoch, PublicKey};
-use cas_core::layout::{Pool, Table};
+use cas_core::layout::{self, Pool};
 use cas_net::{Result, ServiceError};
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(super) fn apply_layout(
     if based_on != meta.layout {
         return refuse(ServiceError::Conflict { name: "layout".into(), latest: meta.layout });
     }
-    let table = match Table::decode(table) {
+    let table = match layout::Table::decode(table) {
         Ok(table) if Pool::from_byte(pool_byte) == Some(table.pool()) => table,
         Ok(_) => return deny("a layout is of another pool than its table"),
         Err(e) => return deny(e.to_string()),
@@ -36,7 +36,10 @@ pub(super) fn apply_layout(
         let Some(mut partition) = Partition::of(tables, at)? else { return deny("no node has joined") };
         partition.target = table.numbers(at).iter().map(|place| numbers[usize::from(*place)]).collect();
         partition.target.sort_unstable();
-        let given_up = redirect(&mut partition);
+        let given_up = match holds_nothing(tables, at)? {
+            true => settle(&mut partition, meta.epoch),
+            false => redirect(&mut partition),
+        };
         partition.store(tables, at);
         if let Some(node) = given_up {
             forget_member(tables, meta, at, node)?;
@@ -50,6 +53,25 @@ pub(super) fn apply_layout(
     store_pool(tables, table.pool());
     meta.bump_layout();
     Ok(Outcome::Done)
+}
+
+/// Whether there is no row in a partition: then nobody lacks anything, and whoever is wanted is a member at once.
+fn holds_nothing(tables: &impl Tables, at: u16) -> Result<bool> {
+    let mut is_empty = true;
+    tables.scan(Table::Blocks, &first_id(at), &mut |key, _| {
+        is_empty = key[..2] > (at << 4 | 0xf).to_be_bytes()[..];
+        Ok(false)
+    })?;
+    Ok(is_empty)
+}
+
+/// Makes those members that are wanted. Receipts that are older than a member's `since` do not count for it.
+fn settle(partition: &mut Partition, since: Epoch) -> Option<u32> {
+    let stays = |node: &u32| partition.entry(*node).map_or(since, |entry| entry.since);
+    let member =
+        |node: &u32| Entry { node: *node, since: stays(node), joins: false, leaves: false, count: Count::Counted };
+    partition.entries = partition.target.iter().map(member).collect();
+    None
 }
 
 /// The first node that joins is the only member of every partition. If it is the only one that was ever known, it has
