@@ -146,6 +146,12 @@ fn tell(work: &Workplace, report: &CheckReport) {
         missing.iter_mut().for_each(|key| key.truncate(12));
         printer.explain(format!("block {}: no copy on node {}", short.block, missing.join(", ")));
     }
+    if report.hidden_vaults > 0 {
+        printer.say(format!(
+            "{} vaults are not this device's to look into: of their blocks it is known where they are, not what needs them",
+            report.hidden_vaults
+        ));
+    }
     if report.short_blocks > 0 {
         printer.must_say(format!(
             "{} blocks have fewer copies than they should; the cluster makes them (cas status), -v names them",
@@ -211,6 +217,7 @@ fn tell_json(work: &Workplace, report: &CheckReport) {
         "blocks": report.blocks,
         "orphans": report.orphans,
         "short_of_copies": report.short_blocks,
+        "vaults_hidden": report.hidden_vaults,
         "blocks_read": report.read_blocks,
         "bytes_read": report.read_bytes,
         "part_read": report.part.map(|part| part.percent()),

@@ -5,10 +5,12 @@ use crate::exit::Exit;
 use crate::log::Form;
 use crate::measure::span;
 use crate::prompt::PasswordSource;
-use crate::workplace::Workplace;
-use cas_client::serve::advertised;
+use crate::time;
+use crate::workplace::{Workplace, parse_address};
 use cas_client::serve::index::cron::Cron;
 use cas_client::serve::index::{self, Backups, DEFAULT_HTTP, Schedule, ServeOptions, Task};
+use cas_client::serve::rebuilt::{Rebuilt, from_nodes};
+use cas_client::serve::{advertised, index::backup};
 use cas_client::store::Store;
 use cas_client::{Result, host};
 use cas_net::address::DEFAULT_PORT;
@@ -17,7 +19,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Look after an index: serve one to a cluster, or make that of a folder anew
@@ -47,10 +49,34 @@ enum IndexCommand {
     /// Prints the address that nodes and people need. Under another name or port, what follows the @ may be replaced: the
     /// key is what counts.
     Serve(Box<Serve>),
-    /// Make the index of a store in a folder anew from the segments alone
+    /// Make the index of a store in a folder anew from the segments alone; or with DIR that of a cluster, from its nodes
     ///
-    /// For a damaged or lost index. The old one is kept beside it, as index.old0 and so on.
-    Rebuild,
+    /// For a damaged or lost index. The old one of a folder is kept beside it, as index.old0 and so on. For a cluster, DIR
+    /// holds the file "key" of the lost index, and all nodes are served; people, roles, locks, racks and the audit log are not on nodes:
+    /// afterwards cas index init makes the first user again, and nodes join again (cas node serve --rejoin).
+    Rebuild {
+        /// Folder of the index of a cluster
+        #[arg(requires = "node")]
+        dir: Option<PathBuf>,
+        /// Address of a node, cas://KEY@HOST:PORT; all of them
+        #[arg(long, value_name = "ADDRESS", requires = "dir", value_delimiter = ',')]
+        node: Vec<String>,
+    },
+    /// Make the index of a cluster anew from an export (--backup-dir)
+    ///
+    /// DIR holds the file "key" of the lost index and no index. What was acknowledged after the export is not in it; until cas
+    /// index release nothing is swept, so that a rebuild can still find it on the nodes.
+    Restore {
+        /// Folder of the index
+        dir: PathBuf,
+        /// The export
+        export: PathBuf,
+    },
+    /// Let a restored index sweep: what nodes hold beyond the export is given up. While it is not served
+    Release {
+        /// Folder of the index
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +113,15 @@ struct Serve {
     /// How long forgotten versions stay in the trash
     #[arg(long, env = "CAS_TRASH", value_parser = span, value_name = "TIME", default_value = "3d")]
     trash: i64,
+    /// Silence after which readers avoid a node, and others take its writes
+    #[arg(long, env = "CAS_SUSPECT_AFTER", value_parser = span, value_name = "TIME", default_value = "10s")]
+    suspect_after: i64,
+    /// Silence after which what a node holds is copied to others
+    #[arg(long, env = "CAS_DOWN_AFTER", value_parser = span, value_name = "TIME", default_value = "10m")]
+    down_after: i64,
+    /// Silence after which a push is given up; what it sent can be resumed until the next gc
+    #[arg(long, env = "CAS_LEASE", value_parser = span, value_name = "TIME", default_value = "10m")]
+    lease: i64,
     #[command(flatten)]
     serving: Serving,
 }
@@ -122,7 +157,7 @@ impl Index {
     pub fn server_log(&self) -> Option<Form> {
         match &self.command {
             IndexCommand::Serve(serve) => Some(serve.serving.form()),
-            IndexCommand::Init { .. } | IndexCommand::Rebuild => None,
+            _ => None,
         }
     }
 
@@ -143,7 +178,24 @@ impl Index {
                 Ok(Exit::Ok)
             }
             IndexCommand::Serve(serve) => serve.run(work),
-            IndexCommand::Rebuild => rebuild(work),
+            IndexCommand::Rebuild { dir: None, .. } => {
+                let (store, rebuilt) = work.with_access(false, Store::rebuild_index)?;
+                store.close()?;
+                Ok(tell_rebuilt(work, &rebuilt))
+            }
+            IndexCommand::Rebuild { dir: Some(dir), node } => {
+                let nodes = node.iter().map(|text| parse_address(text)).collect::<Result<Vec<_>>>()?;
+                let rebuilt = from_nodes(&dir, &nodes)?;
+                work.printer
+                    .say("next: cas index init makes the first user, and every node joins again with a new token");
+                Ok(tell_rebuilt(work, &rebuilt))
+            }
+            IndexCommand::Restore { dir, export } => restore(work, &dir, &export),
+            IndexCommand::Release { dir } => {
+                backup::release(&dir)?;
+                work.printer.say("it sweeps from its next start on");
+                Ok(Exit::Ok)
+            }
         }
     }
 }
@@ -164,6 +216,8 @@ impl Serve {
     fn options(self) -> Result<ServeOptions> {
         let mut options = ServeOptions::new(self.dir.clone(), index::seed(&self.dir)?);
         (options.listen, options.http, options.trash_ns) = (self.listen, self.http.0, self.trash);
+        (options.index.lease_ns, options.index.liveness.suspect_ns) = (self.lease, self.suspect_after);
+        options.index.liveness.down_ns = self.down_after.max(self.suspect_after);
         options.backups = self.backup_dir.map(|dir| Backups { dir, keep: self.backup_keep });
         let chosen = [
             (Task::Gc, self.gc),
@@ -185,9 +239,20 @@ fn schedule(schedules: &mut Vec<Schedule>, task: Task, chosen: Option<OrNone<Cro
     schedules.extend(cron.map(|cron| Schedule { task, cron, jitter_s: 0 }));
 }
 
-fn rebuild(work: &Workplace) -> Result<Exit> {
-    let (store, rebuilt) = work.with_access(false, Store::rebuild_index)?;
-    store.close()?;
+fn restore(work: &Workplace, dir: &Path, export: &Path) -> Result<Exit> {
+    let restored = backup::restore(export, dir, &cas_client::serve::index_options(dir)?)?;
+    let (made, nodes) = (time::local(restored.from.time_ns), restored.nodes);
+    match work.printer.json() {
+        true => work.printer.object(&json!({
+            "message_type": "summary", "exported": time::rfc3339(restored.from.time_ns), "nodes": nodes,
+        })),
+        false => work.printer.line(format!("restored as of {made}; {nodes} nodes will list what they hold")),
+    }
+    work.printer.say("next: cas index serve, then look, then cas index release");
+    Ok(Exit::Ok)
+}
+
+fn tell_rebuilt(work: &Workplace, rebuilt: &Rebuilt) -> Exit {
     let printer = &work.printer;
     if printer.json() {
         printer.object(&json!({
@@ -209,7 +274,7 @@ fn rebuild(work: &Workplace) -> Result<Exit> {
         ));
     }
     let whole = rebuilt.unreadable.is_empty() && rebuilt.skipped.is_empty();
-    Ok(if whole { Exit::Ok } else { Exit::Damaged })
+    if whole { Exit::Ok } else { Exit::Damaged }
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use crate::measure::{moment, size, span, span_text};
 use crate::prompt::secret;
 use crate::time;
 use crate::workplace::{STOP, Workplace, parse_address};
+use cas_client::serve::index::http::Port;
 use cas_client::serve::node::{self, JoinOptions, MemberOptions};
+use cas_client::serve::window;
 use cas_client::store::now_ns;
 use cas_client::{ClientError, Result, ServiceError, fleet};
 use cas_net::address::{DEFAULT_PORT, SCHEME};
@@ -119,6 +121,9 @@ struct Serve {
     /// Host and port at which others reach it; may be repeated [default: where it listens, or its address on the way to the index]
     #[arg(long, env = "CAS_ADVERTISE", value_name = "HOST:PORT", value_delimiter = ',')]
     advertise: Vec<String>,
+    /// TCP address and port of /metrics and /healthz, which ask nobody who he is
+    #[arg(long, env = "CAS_HTTP", value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
     /// Say capacity and addresses to the index again: they have changed since it joined
     #[arg(long, requires = "join")]
     rejoin: bool,
@@ -140,8 +145,10 @@ impl Serve {
             Some(place) => format!("{SCHEME}{}@{place}", member.public_key()),
             None => member.address()?.to_string(),
         };
-        listening(work, "node", &address, None);
+        let http = self.http.map(|at| window::open(&member, at)).transpose()?;
+        listening(work, "node", &address, http.as_ref().map(Port::socket));
         let fault = until_stopped(|| member.fault());
+        drop(http);
         let ended = member.shutdown(grace);
         match fault {
             Some(why) => Err(ServiceError::Stopped(why).into()),

@@ -187,6 +187,9 @@ fn tell(work: &Workplace, standing: &Standing, index: Option<&IndexStatus>) {
         let speed = format!("{:.1} blocks a second, {}/s", pace.blocks, bytes(pace.bytes as u64));
         match standing.left() {
             Some(left) => printer.line(format!("left       about {}: {speed}", duration(left))),
+            None if s.suspect > 0 => {
+                printer.line("left       waits for the silent nodes to come back, or to be given up");
+            }
             None => {
                 printer.line(format!("left       cannot be told: nothing was done in the last {} s", WATCH.as_secs()))
             }

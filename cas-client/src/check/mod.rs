@@ -23,15 +23,15 @@ mod walk;
 pub use part::{Part, Round, Sample};
 pub use trace::Touched;
 
-use crate::error::Result;
+use crate::error::{ClientError, Result};
 use crate::store::Store;
 use crate::vault::Vault;
 use cas_core::id::BlockId;
-use cas_net::{NodeId, Recount, SnapshotRow};
+use cas_net::{NodeId, Recount, ServiceError, SnapshotRow};
 use reached::Reached;
 use read::Reading;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use walk::Walk;
 
 /// Blocks whose keys are held in memory at once: about 50 bytes each, and 40 while they are read.
@@ -90,6 +90,8 @@ pub struct CheckReport {
     pub snapshots: u64,
     /// Snapshots that nobody here can open: their pages were not looked into.
     pub closed: u64,
+    /// Vaults of a cluster that this device may not look into: nothing is known of what they need.
+    pub hidden_vaults: u64,
     /// Pages and lists that were looked at.
     pub pages: u64,
     /// Blocks that the index knows.
@@ -129,8 +131,8 @@ pub fn check(
     progress: &CheckProgress,
     stop: &AtomicBool,
 ) -> Result<CheckReport> {
-    let rows = snapshots(store)?;
-    let mut report = CheckReport { snapshots: rows.len() as u64, ..CheckReport::default() };
+    let (rows, hidden_vaults) = snapshots(store, vault)?;
+    let mut report = CheckReport { snapshots: rows.len() as u64, hidden_vaults, ..CheckReport::default() };
     let mut found = Findings::default();
     let walk = Walk { store, vault, stop };
     let reading = match &options.read {
@@ -143,7 +145,7 @@ pub fn check(
             Some(reading)
         }
     };
-    let passes = store.index().status()?.live.div_ceil(PASS_BLOCKS).max(1) as u32;
+    let passes = blocks_seen(store, stop)?.div_ceil(PASS_BLOCKS).max(1) as u32;
     for pass in 0..passes {
         let reached = Reached::new(Part::nth(pass, passes));
         let reached = match pass {
@@ -165,13 +167,35 @@ pub fn check(
     Ok(report)
 }
 
-/// All versions of all names of all vaults, the trash included.
-fn snapshots(store: &Store) -> Result<Vec<SnapshotRow>> {
-    let mut rows = Vec::new();
-    for vault in store.index().vaults()? {
-        rows.extend(store.index().snapshots(&vault, None, true)?);
+/// About how many blocks there are. Who may not ask that of a cluster counts those that he may see.
+fn blocks_seen(store: &Store, stop: &AtomicBool) -> Result<u64> {
+    match store.index().status() {
+        Err(ServiceError::Denied(_)) => {}
+        status => return Ok(status?.live),
     }
-    Ok(rows)
+    let (mut blocks, mut after) = (0, None);
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(ClientError::Interrupted);
+        }
+        let rows = store.index().list_rows(after, compare::STEP)?;
+        let Some(last) = rows.last() else { return Ok(blocks) };
+        (blocks, after) = (blocks + rows.len() as u64, Some(last.id));
+    }
+}
+
+/// All versions of all names of all vaults, the trash included; and how many other vaults of a cluster this device may not
+/// look into.
+fn snapshots(store: &Store, vault: Option<&Vault>) -> Result<(Vec<SnapshotRow>, u64)> {
+    let (mut rows, mut hidden) = (Vec::new(), 0);
+    let wanted = vault.map(Vault::id);
+    for vault in store.index().vaults()? {
+        match store.index().snapshots(&vault, None, true) {
+            Err(ServiceError::Denied(_)) if wanted != Some(vault) => hidden += 1,
+            found => rows.extend(found?),
+        }
+    }
+    Ok((rows, hidden))
 }
 
 /// What the damage costs, and marks so that the next push cures it.

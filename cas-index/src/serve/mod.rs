@@ -14,7 +14,7 @@ mod doors;
 mod gauges;
 pub mod history;
 mod home;
-mod http;
+pub mod http;
 mod keeper;
 mod meter;
 pub mod metrics;
