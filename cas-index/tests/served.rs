@@ -6,7 +6,7 @@ use cas_core::frame::Header;
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey};
 use cas_core::keyring::KeyringObject;
 use cas_index::cluster::liveness;
-use cas_index::serve::{self, Backups, End, Running, ServeOptions, Task, backup};
+use cas_index::serve::{self, Backups, End, Running, Schedule, ServeOptions, Task, backup};
 use cas_net::address::Address;
 use cas_net::cluster::{Beat, Cluster, DiskId, Health, Join, Load, NodeChange, Order, RemoteCluster, RunEnd, Space};
 use cas_net::rights::{Login, NewUser, Password, RemoteRights, Rights};
@@ -18,6 +18,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use support::{MemNode, keyring_object};
 
@@ -416,8 +417,21 @@ fn schedules_run_their_slots_and_the_history_outlives_restarts() {
     until("a run ends", || served.running().runs().len() == 1);
     served.running.take().unwrap().shutdown(2 * PATIENCE).unwrap();
     assert_eq!(serve::history::read(served.dir.path()).unwrap()[0].task, Task::Retention);
-    let running = serve::serve(options(served.dir.path())).unwrap();
-    assert_eq!(running.runs().len(), 1);
-    drop(running);
-    drop(Arc::new(served));
+    let ahead = Arc::new(AtomicI64::new(0));
+    let mut with_schedule = options(served.dir.path());
+    let (machine, read) = (with_schedule.index.clock.clone(), ahead.clone());
+    // In five minutes, and then every hour.
+    let slot_s = (machine().div_euclid(MINUTE_NS) + 5) * 60;
+    let cron = format!("{} * * * *", slot_s / 60 % 60).parse().unwrap();
+    with_schedule.schedules = vec![Schedule { task: Task::Gc, cron, jitter_s: 30 }];
+    with_schedule.index.clock = Arc::new(move || machine() + read.load(Ordering::SeqCst));
+    let running = serve::serve(with_schedule).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(running.runs().len(), 1, "no slot has passed");
+    ahead.store(6 * MINUTE_NS, Ordering::SeqCst);
+    until("the slot is run", || running.runs().len() == 2);
+    assert_eq!(running.runs()[1].cause, serve::Cause::Slot(slot_s));
+    ahead.store(30 * MINUTE_NS, Ordering::SeqCst);
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(running.runs().len(), 2, "each slot is run once");
 }

@@ -20,8 +20,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const SECOND_NS: i64 = 1_000_000_000;
-/// The longest sleep: cluster time is looked at again, since it does not pass like other time.
-const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// The longest sleep, in ticks: cluster time is looked at again, since it does not pass like other time.
+const LONGEST_SLEEP_TICKS: u32 = 30;
 
 /// What the threads share.
 pub(super) struct Keeper {
@@ -176,10 +176,11 @@ impl Keeper {
             let planned = schedule::next(&self.options.schedules, &self.past(), since_s, &self.options.index.key_seed);
             let left_s = planned.map_or(i64::MAX, |planned| planned.at_s.saturating_sub(self.now_s()));
             let left = Duration::from_secs(u64::try_from(left_s).unwrap_or(0));
-            match (self.bell.wait(left.min(LONGEST_SLEEP)), planned) {
+            let longest = self.options.tick * LONGEST_SLEEP_TICKS;
+            match (self.bell.wait(left.min(longest)), planned) {
                 _ if self.bell.is_closing() => return,
                 (Some(task), _) => self.do_run(task, Cause::Asked),
-                (None, Some(planned)) if left <= LONGEST_SLEEP => {
+                (None, Some(planned)) if left <= longest => {
                     self.do_run(planned.task, Cause::Slot(planned.slot_s));
                 }
                 (None, _) => {}
