@@ -148,6 +148,25 @@ impl Placement {
         Ok(Verdict { enough, heal, changed, not_older })
     }
 
+    /// Of a block that is live: `None` if it has enough copies, else the epoch that a grant to write it must not be older
+    /// than. As [`Self::judge`] without words; quick where nothing is missing, which is the rule.
+    pub fn lacks(&mut self, tables: &impl Tables, meta: &Meta, id: &BlockId) -> Result<Option<Epoch>> {
+        if self.is_open() {
+            return Ok(None);
+        }
+        if heal_row(tables, meta, id)?.is_none() && self.partition(tables, id.partition())?.is_some() {
+            let placed = self.0.as_ref().expect("it is not open");
+            let old = placed.partitions[&id.partition()].entries.iter().filter(|entry| entry.is_old());
+            let (size, copies) =
+                old.fold((0, 0), |(size, copies), entry| (size + 1, copies + usize::from(self.counts(entry))));
+            if copies >= self.minimum(size) {
+                return Ok(None);
+            }
+        }
+        let verdict = self.judge(tables, meta, id, true, &[])?;
+        Ok(Some(verdict.not_older).filter(|_| !verdict.enough))
+    }
+
     /// Whose copies of a live row count, and whose are missing. Without a layout nobody knows whose.
     pub fn copies(&mut self, tables: &impl Tables, meta: &Meta, id: &BlockId) -> Result<(Vec<u32>, Vec<u32>)> {
         let heal = heal_row(tables, meta, id)?.unwrap_or_default();

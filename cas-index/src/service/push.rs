@@ -84,11 +84,10 @@ impl Index {
             let mut placement = Placement::load(&*tables, &meta)?;
             for id in part {
                 let row = row(&*tables, id)?.filter(|row| row.domain == session.domain);
-                let mut few = None;
-                if !placement.is_open() && row.is_some_and(|row| row.state == State::Live) {
-                    let verdict = placement.judge(&*tables, &meta, id, true, &[])?;
-                    few = Some(verdict.not_older).filter(|_| !verdict.enough);
-                }
+                let few = match row {
+                    Some(row) if row.state == State::Live => placement.lacks(&*tables, &meta, id)?,
+                    _ => None,
+                };
                 look.take(session, row, few);
             }
         }
