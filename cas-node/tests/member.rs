@@ -771,3 +771,22 @@ fn a_slow_disk_makes_writers_wait_or_come_again_and_readers_are_served() {
     });
     until(|| node.load().requests == 0);
 }
+
+#[test]
+fn an_index_that_was_restored_with_an_older_layout_is_followed() {
+    let world = World::new();
+    let node = world.node("a");
+    let theirs = Info { node: NodeId(PublicKey([7; 32])), addresses: Vec::new() };
+    world.lay_out(9, std::slice::from_ref(&theirs), |_, _| true);
+    until(|| node.layout() == 9);
+    world.lay_out(5, &[Info::of(&node)], |_, _| true);
+    until(|| node.layout() == 5);
+    put(&Client::new(50).welcome(&node), 5, &block(1, 0, 100));
+    // One that contradicts itself is not.
+    world.lay_out(12, &[Info::of(&node)], |_, _| true);
+    world.index.said().layout.as_mut().unwrap().partitions.pop();
+    world.beat(&node);
+    world.beat(&node);
+    assert_eq!(node.layout(), 5);
+    put(&Client::new(51).welcome(&node), 5, &block(2, 0, 100));
+}

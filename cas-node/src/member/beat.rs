@@ -45,8 +45,15 @@ fn beat(inner: &Inner) -> Result<()> {
         inner.standing.tell_revocations(&inner.home, revoked);
     }
     // Orders name peers by their keys: where those are stands in the layout.
-    if layout > inner.standing.version() {
+    let known = inner.standing.version();
+    if layout > known {
         refresh(inner)?;
+    } else if layout < known
+        && let Some(older) = inner.link.cluster.layout(0)?
+    {
+        // An index that was restored knows less than it did: what it knows is what counts.
+        tracing::warn!(known, layout, "the index goes by an older layout: it is taken");
+        inner.standing.tell_layout(&inner.home, older);
     }
     for order in orders {
         if inner.desk.give(order) {

@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(60);
 /// Blocks that the index is asked about at once.
 const STRAYS_STEP: usize = 4096;
+/// After a start, the index is asked no later.
+const FIRST_STRAYS: Duration = Duration::from_secs(3600);
 /// Between two such questions.
 const STRAYS_PAUSE: Duration = Duration::from_millis(200);
 /// The last id there can be: behind it nothing is scrubbed any more.
@@ -121,7 +123,10 @@ fn compact_once(inner: &Inner) -> Result<u64> {
 
 /// Asks the index about all that is stored, once in a period, and deletes what is of no use.
 pub fn strays(inner: &Inner) {
-    while !inner.stop.sleep(inner.settings.stray_period) {
+    // A node that is restarted every day asks, too.
+    let mut wait = inner.settings.stray_period.min(FIRST_STRAYS);
+    while !inner.stop.sleep(wait) {
+        wait = inner.settings.stray_period;
         match strays_once(inner) {
             Ok(0) => {}
             Ok(gone) => tracing::info!(gone, "blocks that nobody needs are deleted"),
