@@ -40,9 +40,9 @@ fn beat(inner: &Inner) -> Result<()> {
     let beat = inner.a_beat()?;
     let BeatAnswer { layout, time_ns, orders } = inner.link.cluster.beat(&beat)?;
     inner.losses.told(&beat.damage);
-    inner.standing.tell_time(&inner.home, time_ns);
+    inner.standing.tell_time(time_ns);
     if let Some(revoked) = inner.link.cluster.revocations(inner.standing.revoked())? {
-        inner.standing.tell_revocations(&inner.home, revoked);
+        inner.standing.tell_revocations(revoked);
     }
     // Orders name peers by their keys: where those are stands in the layout.
     let known = inner.standing.version();
@@ -53,7 +53,7 @@ fn beat(inner: &Inner) -> Result<()> {
     {
         // An index that was restored knows less than it did: what it knows is what counts.
         tracing::warn!(known, layout, "the index goes by an older layout: it is taken");
-        inner.standing.tell_layout(&inner.home, older);
+        inner.standing.tell_layout(older);
     }
     for order in orders {
         if inner.desk.give(order) {
@@ -66,7 +66,7 @@ fn beat(inner: &Inner) -> Result<()> {
 /// Gets a newer layout, if there is one.
 pub fn refresh(inner: &Inner) -> Result<()> {
     if let Some(layout) = inner.link.cluster.layout(inner.standing.version())? {
-        inner.standing.tell_layout(&inner.home, layout);
+        inner.standing.tell_layout(layout);
     }
     Ok(())
 }

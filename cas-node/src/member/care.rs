@@ -16,6 +16,8 @@ const SCRUB_STEP: u64 = 8 << 20;
 const SCRUB_KEPT: u32 = 32;
 /// The slowest scrub, in bytes a second: a small store is read in small pieces all the same.
 const SCRUB_LEAST: u64 = 1 << 20;
+/// What the index said is on the disk after so long.
+const REMEMBER: Duration = Duration::from_millis(200);
 /// Between two looks whether a round is due, at most.
 const LOOK: Duration = Duration::from_secs(60);
 /// After something went wrong.
@@ -28,6 +30,14 @@ const FIRST_STRAYS: Duration = Duration::from_secs(3600);
 const STRAYS_PAUSE: Duration = Duration::from_millis(200);
 /// The last id there can be: behind it nothing is scrubbed any more.
 const END: BlockId = BlockId([0xff; BlockId::LEN]);
+
+/// Keeps what the index said, soon after it was said.
+pub fn remember(inner: &Inner) {
+    while !inner.stop.sleep(REMEMBER) {
+        inner.standing.keep(&inner.home);
+    }
+    inner.standing.keep(&inner.home);
+}
 
 /// Scrubs, round after round.
 pub fn scrub(inner: &Inner) {

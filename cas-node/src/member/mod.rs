@@ -319,6 +319,7 @@ impl Member {
             self.spawn("node-count", |inner| work::run(inner, Lane::Counting))?;
         }
         self.spawn("node-chores", |inner| work::run(inner, Lane::Chores))?;
+        self.spawn("node-remember", care::remember)?;
         self.spawn("node-scrub", care::scrub)?;
         self.spawn("node-compact", care::compact)?;
         self.spawn("node-strays", care::strays)

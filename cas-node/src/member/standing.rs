@@ -1,7 +1,8 @@
 //! What a member knows of its cluster: the layout, the time, which tickets are void. DESIGN §8, §10.
 //!
 //! Promise: what the index said last holds, also while it is away and over a restart; a layout that contradicts itself is
-//! never taken. Not here: asking the index (`beat`).
+//! never taken. It is kept by a thread of its own ([`Standing::keep`]), a moment later: beats wait for no disk. Not here: asking
+//! the index (`beat`).
 
 use super::clock::ClusterClock;
 use super::home::{Home, Remembered};
@@ -11,7 +12,7 @@ use cas_net::NodeId;
 use cas_net::cluster::{Layout, NodeInfo, NodeWant};
 use cas_net::rights::Revocations;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The time is kept at least so often.
@@ -23,6 +24,14 @@ pub struct Standing {
     node: NodeId,
     index: PublicKey,
     inside: RwLock<Inside>,
+    unkept: Mutex<Unkept>,
+}
+
+/// What is not on the disk yet.
+#[derive(Debug, Default)]
+struct Unkept {
+    layout: bool,
+    revoked: bool,
 }
 
 #[derive(Debug)]
@@ -53,7 +62,7 @@ impl Standing {
             own: vec![false; PARTITIONS],
             time_kept: now,
         };
-        let standing = Self { node, index, inside: RwLock::new(inside) };
+        let standing = Self { node, index, inside: RwLock::new(inside), unkept: Mutex::default() };
         if let Some(kept) = kept {
             standing.take(kept.layout);
         }
@@ -106,35 +115,49 @@ impl Standing {
     }
 
     /// The index said what time it is.
-    pub fn tell_time(&self, home: &Home, time_ns: i64) {
+    pub fn tell_time(&self, time_ns: i64) {
         let mut inside = self.change();
         inside.clock.tell(time_ns, Instant::now());
         if inside.time_kept.elapsed() >= KEEP_TIME {
             inside.time_kept = Instant::now();
             drop(inside);
-            self.keep(home);
+            self.unkept().layout = true;
         }
     }
 
     /// The index said which tickets are void: in force when this returns.
-    pub fn tell_revocations(&self, home: &Home, revoked: Revocations) {
-        let revoked = Arc::new(revoked.bounded());
-        self.change().revoked = revoked.clone();
-        if let Err(error) = home.keep_revocations(&self.index, &revoked) {
-            tracing::warn!(%error, "the revocations are not kept");
-        }
+    pub fn tell_revocations(&self, revoked: Revocations) {
+        self.change().revoked = Arc::new(revoked.bounded());
+        self.unkept().revoked = true;
     }
 
     /// The index said how the layout is. Answers whether it was taken.
-    pub fn tell_layout(&self, home: &Home, layout: Layout) -> bool {
+    pub fn tell_layout(&self, layout: Layout) -> bool {
         let version = layout.version;
         if !self.take(layout) {
             tracing::error!(version, "the index sent a layout that contradicts itself: it is not used");
             return false;
         }
         tracing::debug!(version, partitions = self.partitions(), "layout");
-        self.keep(home);
+        self.unkept().layout = true;
         true
+    }
+
+    /// Keeps what is not on the disk yet. For one thread.
+    pub fn keep(&self, home: &Home) {
+        let Unkept { layout, revoked } = std::mem::take(&mut *self.unkept());
+        let (time_ns, kept, void) = {
+            let inside = self.open();
+            let kept = inside.layout.clone().filter(|_| layout);
+            (inside.clock.now_ns(Instant::now()), kept, inside.revoked.clone())
+        };
+        let remembered = kept.map(|layout| Remembered { index: self.index, time_ns, layout });
+        if let Some(Err(error)) = remembered.map(|kept| home.keep_layout(&kept)) {
+            tracing::warn!(%error, "the layout is not kept");
+        }
+        if revoked && let Err(error) = home.keep_revocations(&self.index, &void) {
+            tracing::warn!(%error, "the revocations are not kept");
+        }
     }
 
     fn take(&self, layout: Layout) -> bool {
@@ -153,15 +176,8 @@ impl Standing {
         true
     }
 
-    fn keep(&self, home: &Home) {
-        let kept = {
-            let inside = self.open();
-            let time_ns = inside.clock.now_ns(Instant::now());
-            inside.layout.clone().map(|layout| Remembered { index: self.index, time_ns, layout })
-        };
-        if let Some(Err(error)) = kept.map(|kept| home.keep_layout(&kept)) {
-            tracing::warn!(%error, "the layout is not kept");
-        }
+    fn unkept(&self) -> MutexGuard<'_, Unkept> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open(&self) -> RwLockReadGuard<'_, Inside> {
