@@ -28,7 +28,8 @@ fn a_push_survives_a_killed_node_and_another_device_gets_everything_back() {
     let pushed = cluster.ada(["push", &files, "--name", "laptop/files"]).expect(0);
     let recovery = pushed.stderr.lines().find_map(|line| line.strip_prefix("recovery key")).unwrap().trim().to_owned();
     cluster.ada(["status", "--wait", "--timeout", "120s"]).expect(0);
-    cluster.ada(["check", "--read-data"]).expect(0);
+    let read = cluster.ada(["check", "--read-data", "--json"]).expect(0).summary();
+    assert!(read["blocks_read"].as_u64() >= Some(40) && read["blocks_read"] == read["blocks"], "{read}");
 
     cluster.kill("c");
     fill(&cluster, "files", 2, 40, 100_000);
@@ -90,6 +91,9 @@ fn everybody_may_what_was_granted_and_no_more() {
     let there = cluster.desk.path("there");
     cluster.run("bob", &["pull", "laptop/files", there.to_str().unwrap()]).expect(0);
     assert_same_tree(&cluster.desk.path("files"), &there);
+    let read = cluster.run("bob", &["check", "--read-data", "--json"]).expect(3).summary();
+    assert_eq!(read["blocks_read"], read["blocks"], "a reader checks all that lies there: {read}");
+    assert_eq!(read["snapshots_without_key"], 1, "and looks into what was sealed for him: {read}");
     cluster.run("bob", &["push", &files, "--name", "laptop/files"]).expect(12);
     cluster.run("bob", &["forget", "laptop/files@1"]).expect(12);
 
@@ -138,6 +142,31 @@ fn a_wrong_password_a_wrong_key_and_a_silent_index_are_told_apart() {
     cluster.end();
     let done = cluster.ada(["nodes"]).expect(15);
     assert!(done.stderr.contains("does not answer") && done.stderr.contains("help:"), "{}", done.stderr);
+}
+
+#[test]
+fn an_index_that_was_lost_comes_back_from_its_nodes() {
+    let mut cluster = Cluster::start(&["a", "b"], "r2");
+    let files = fill(&cluster, "files", 1, 10, 30_000);
+    cluster.ada(["push", &files, "--name", "laptop/files"]).expect(0);
+    cluster.ada(["status", "--wait", "--timeout", "120s"]).expect(0);
+    cluster.lose_index();
+    let nodes = cluster.nodes().join(",");
+    cluster.ada(["index", "rebuild", "index", "--node", &nodes]).expect(0);
+    cluster.serve_index();
+    for rack in ["a", "b"] {
+        cluster.rejoin(rack);
+    }
+    cluster.ada(["layout", "set-pool", "default", "r2"]).expect(0);
+    cluster.ada(["status", "--wait", "--timeout", "120s"]).expect(0);
+    cluster.ada(["grant", "owner", "ada"]).expect(0);
+    cluster.ada(["check", "--read-data"]).expect(0);
+    let there = cluster.desk.path("there");
+    cluster.ada(["pull", "laptop/files", there.to_str().unwrap()]).expect(0);
+    assert_same_tree(&cluster.desk.path("files"), &there);
+    assert_eq!(cluster.ada(["push", &files, "--name", "laptop/files"]).expect(0).code, 0);
+    cluster.ada(["gc", "history", "index"]).expect(0);
+    cluster.end();
 }
 
 #[test]

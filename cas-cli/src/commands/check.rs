@@ -104,7 +104,7 @@ impl Check {
         Ok(match () {
             () if !report.is_clean() => Exit::Damaged,
             () if report.closed > 0 && !self.without_key => Exit::Partial,
-            () if report.short_blocks > 0 => Exit::Partial,
+            () if report.short_blocks > 0 || report.unread_blocks > 0 => Exit::Partial,
             () => Exit::Ok,
         })
     }
@@ -146,6 +146,9 @@ fn tell(work: &Workplace, report: &CheckReport) {
         missing.iter_mut().for_each(|key| key.truncate(12));
         printer.explain(format!("block {}: no copy on node {}", short.block, missing.join(", ")));
     }
+    if let Some((id, why)) = &report.unread {
+        printer.must_say(format!("{} blocks could not be read now, {id} among them: {why}", report.unread_blocks));
+    }
     if report.hidden_vaults > 0 {
         printer.say(format!(
             "{} vaults are not this device's to look into: of their blocks it is known where they are, not what needs them",
@@ -170,6 +173,7 @@ fn tell(work: &Workplace, report: &CheckReport) {
     let verdict = match () {
         () if !report.is_clean() => "damage was found; pushing the files again replaces what is damaged",
         () if report.closed > 0 => "nothing is wrong as far as that goes without a key",
+        () if report.unread_blocks > 0 => "nothing is wrong with what could be read",
         () => "nothing is wrong",
     };
     if report.closed > 0 {
@@ -218,6 +222,7 @@ fn tell_json(work: &Workplace, report: &CheckReport) {
         "orphans": report.orphans,
         "short_of_copies": report.short_blocks,
         "vaults_hidden": report.hidden_vaults,
+        "blocks_unread": report.unread_blocks,
         "blocks_read": report.read_blocks,
         "bytes_read": report.read_bytes,
         "part_read": report.part.map(|part| part.percent()),

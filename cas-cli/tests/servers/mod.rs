@@ -34,28 +34,22 @@ pub struct Cluster {
     pub desk: Desk,
     pub address: String,
     servers: BTreeMap<String, Server>,
-    keys: BTreeMap<String, String>,
+    /// Of nodes.
+    addresses: BTreeMap<String, String>,
 }
 
 impl Cluster {
     /// No server yet.
     pub fn none() -> Self {
-        Self { desk: Desk::new(), address: String::new(), servers: BTreeMap::new(), keys: BTreeMap::new() }
+        Self { desk: Desk::new(), address: String::new(), servers: BTreeMap::new(), addresses: BTreeMap::new() }
     }
 
     /// An index, a node in each rack, and Ada, who is admin and logged in.
     pub fn start(racks: &[&str], pool: &str) -> Self {
         let mut cluster = Self::none();
-        let password = cluster.secret(PASSWORD);
-        cluster.run("ada", &["index", "init", "index", "--admin", "ada", "--password-file", &password]).expect(0);
-        let index = ["index", "serve", "index", "--listen", "127.0.0.1:0", "--http", "none", "--log-json"];
-        cluster.address = cluster.spawn("index", "host", &index);
-        cluster.login("ada", "ada", PASSWORD);
+        cluster.serve_index();
         for rack in racks {
-            let token = cluster.ada(["node", "join-token", "--rack", rack]).expect(0).stdout;
-            let dir = format!("node-{rack}");
-            let join = ["--join", &cluster.address.clone(), "--token", token.trim(), "--capacity", "1G"];
-            cluster.node(rack, &dir, &join);
+            cluster.join(rack, &[]);
         }
         if racks.len() > 1 {
             cluster.ada(["layout", "set-pool", "default", pool]).expect(0);
@@ -63,11 +57,47 @@ impl Cluster {
         cluster
     }
 
+    /// Makes the first user where there is none, serves the index, and logs Ada in.
+    pub fn serve_index(&mut self) {
+        let password = self.secret(PASSWORD);
+        self.run("ada", &["index", "init", "index", "--admin", "ada", "--password-file", &password]).expect(0);
+        let index = ["index", "serve", "index", "--listen", "127.0.0.1:0", "--http", "none", "--log-json"];
+        self.address = self.spawn("index", "host", &index);
+        self.login("ada", "ada", PASSWORD);
+    }
+
+    /// `kill -9` for the index, and all of its folder gone but the key.
+    pub fn lose_index(&mut self) {
+        self.kill("index");
+        let (dir, kept) = (self.desk.path("index"), self.desk.path("key"));
+        fs::rename(dir.join("key"), &kept).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        fs::create_dir(&dir).unwrap();
+        fs::rename(&kept, dir.join("key")).unwrap();
+    }
+
+    fn join(&mut self, rack: &str, more: &[&str]) {
+        let token = self.ada(["node", "join-token", "--rack", rack]).expect(0).stdout;
+        let address = self.address.clone();
+        let join = ["--join", &address, "--token", token.trim(), "--capacity", "1G"];
+        self.node(rack, &format!("node-{rack}"), &[&join, more].concat());
+    }
+
+    /// Stops a node, and lets it join the index that is there now.
+    pub fn rejoin(&mut self, rack: &str) {
+        self.kill(rack);
+        self.join(rack, &["--rejoin"]);
+    }
+
+    /// The addresses of all nodes.
+    pub fn nodes(&self) -> Vec<String> {
+        self.addresses.values().cloned().collect()
+    }
+
     fn node(&mut self, rack: &str, dir: &str, join: &[&str]) {
         let serve = ["node", "serve", dir, "--listen", "127.0.0.1:0", "--beat", "100ms"];
         let address = self.spawn(rack, "host", &[&serve[..], join].concat());
-        let key = address.strip_prefix("cas://").and_then(|rest| rest.split_once('@')).unwrap().0.to_owned();
-        self.keys.insert(rack.to_owned(), key);
+        self.addresses.insert(rack.to_owned(), address);
     }
 
     /// Starts a node again that has joined.
@@ -141,7 +171,8 @@ impl Cluster {
 
     /// The key of the node in a rack.
     pub fn key_of(&self, rack: &str) -> String {
-        self.keys[rack].clone()
+        let address = &self.addresses[rack];
+        address.strip_prefix("cas://").and_then(|rest| rest.split_once('@')).unwrap().0.to_owned()
     }
 
     /// `kill -9`.

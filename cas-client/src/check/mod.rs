@@ -102,6 +102,10 @@ pub struct CheckReport {
     pub read_blocks: u64,
     /// Stored bytes that were read.
     pub read_bytes: u64,
+    /// Blocks of a cluster that were to be read, and nobody gave: nothing is known of them.
+    pub unread_blocks: u64,
+    /// The first of them, and why.
+    pub unread: Option<(BlockId, String)>,
     /// Which part of all blocks that was.
     pub part: Option<Part>,
     /// Blocks of a cluster that have fewer copies than they should, which the index is healing.
@@ -158,6 +162,8 @@ pub fn check(
             report.read_blocks += read.blocks;
             report.read_bytes += read.bytes;
             read.damaged.into_iter().for_each(|(id, what)| found.block(id, what, true));
+            report.unread_blocks += read.unread.len() as u64;
+            report.unread = report.unread.take().or(read.unread.into_iter().next());
         }
     }
     if options.recount {

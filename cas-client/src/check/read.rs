@@ -37,6 +37,28 @@ pub(super) struct Read {
     pub blocks: u64,
     pub bytes: u64,
     pub damaged: Vec<(BlockId, String)>,
+    /// Blocks that nobody gave now, and why: that says nothing about them.
+    pub unread: Vec<(BlockId, String)>,
+}
+
+/// Why a block was not found good.
+enum Fault {
+    /// It is not what it should be.
+    Damage(String),
+    /// Nobody who has it answers, or would give it.
+    Unread(String),
+}
+
+impl Fault {
+    fn of(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Damaged { detail, .. } => Self::Damage(detail),
+            ServiceError::Unreachable { .. } | ServiceError::Busy(_) | ServiceError::Denied(_) => {
+                Self::Unread(error.to_string())
+            }
+            other => Self::Damage(other.to_string()),
+        }
+    }
 }
 
 /// Which blocks a sample means. `position`: where the last one ended.
@@ -81,7 +103,10 @@ impl Reading<'_> {
             n => n,
         };
         let (next, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let damaged = Mutex::new(Vec::new());
+        let (damaged, unread) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let note = |list: &Mutex<Vec<_>>, id: &BlockId, why| {
+            list.lock().expect("no thread panics with this lock").push((*id, why));
+        };
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
@@ -98,7 +123,8 @@ impl Reading<'_> {
                                     bytes.fetch_add(len, Relaxed);
                                     self.progress.bytes.fetch_add(len, Relaxed);
                                 }
-                                Err(why) => damaged.lock().expect("no thread panics with this lock").push((*id, why)),
+                                Err(Fault::Damage(why)) => note(&damaged, id, why),
+                                Err(Fault::Unread(why)) => note(&unread, id, why),
                             }
                             self.progress.blocks.fetch_add(1, Relaxed);
                         }
@@ -110,19 +136,28 @@ impl Reading<'_> {
             return Err(ClientError::Interrupted);
         }
         let damaged = damaged.into_inner().expect("no thread panics with this lock");
-        Ok(Read { blocks: ids.len() as u64, bytes: bytes.into_inner(), damaged })
+        let unread = unread.into_inner().expect("no thread panics with this lock");
+        Ok(Read { blocks: (ids.len() - unread.len()) as u64, bytes: bytes.into_inner(), damaged, unread })
     }
 
     /// Reads one block and verifies it as far as there are keys. Answers how many bytes are stored.
-    fn verify(&self, needed: Option<Needed>, opener: &mut Opener, id: &BlockId) -> std::result::Result<u64, String> {
-        let frame = self.store.nodes().get(id).map_err(|e| match e {
-            ServiceError::Damaged { detail, .. } => detail,
-            other => other.to_string(),
-        })?;
-        let Some(Needed { kind, key }) = needed else { return Ok(frame.len() as u64) };
+    fn verify(&self, needed: Option<Needed>, opener: &mut Opener, id: &BlockId) -> std::result::Result<u64, Fault> {
+        let frame = self.store.nodes().get(id).map_err(Fault::of)?;
+        self.verify_frame(needed, opener, id, &frame).map_err(Fault::Damage)?;
+        Ok(frame.len() as u64)
+    }
+
+    fn verify_frame(
+        &self,
+        needed: Option<Needed>,
+        opener: &mut Opener,
+        id: &BlockId,
+        frame: &[u8],
+    ) -> std::result::Result<(), String> {
+        let Some(Needed { kind, key }) = needed else { return Ok(()) };
         let header = match key.zip(self.vault) {
-            Some((key, vault)) => opener.open(vault.keys(), id, &key, &frame).map_err(|e| in_one_line(&e))?.0,
-            None => Header::parse(&frame).map_err(|e| in_one_line(&e))?.0,
+            Some((key, vault)) => opener.open(vault.keys(), id, &key, frame).map_err(|e| in_one_line(&e))?.0,
+            None => Header::parse(frame).map_err(|e| in_one_line(&e))?.0,
         };
         if header.id() != *id {
             return Err("its header is that of another block".to_owned());
@@ -130,15 +165,19 @@ impl Reading<'_> {
         if header.kind != kind {
             return Err(format!("it is a {}, not a {}", header.kind.name(), kind.name()));
         }
-        Ok(frame.len() as u64)
+        Ok(())
     }
 
+    /// What has no place on a disk of ours is not there, and was said before. Where blocks of a cluster lie, their nodes know:
+    /// there all of them are read, in the order of their ids.
     fn in_disk_order(&self, within: Part) -> Result<Vec<BlockId>> {
+        let is_cluster = self.store.cluster().is_some();
         let mut placed = Vec::new();
         let mut ids = Vec::with_capacity(STEP);
         let mut place = |ids: &mut Vec<BlockId>| -> Result<()> {
             let places = self.store.nodes().locality(ids)?;
-            placed.extend(places.into_iter().zip(ids.drain(..)).filter_map(|(place, id)| Some((place?, id))));
+            let there = places.into_iter().zip(ids.drain(..)).filter(|(place, _)| is_cluster || place.is_some());
+            placed.extend(there);
             Ok(())
         };
         let mut placing = Ok(());
