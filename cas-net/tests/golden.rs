@@ -34,6 +34,9 @@ fn messages() -> BTreeMap<String, Vec<u8>> {
     }
     let mut all = All(BTreeMap::new());
     samples::visit(&mut all);
+    for (n, change) in samples::cluster::changes().into_iter().enumerate() {
+        all.0.insert(format!("cluster-change-{n}.hex"), encode(&change));
+    }
     for (name, error) in samples::errors() {
         all.0.insert(format!("error-{name}.hex"), encode(&error));
     }
@@ -72,7 +75,10 @@ fn every_file_belongs_to_a_message_and_every_method_has_its_files() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(known.contains_key(&name), "{name} belongs to no message");
     }
-    for (family, methods) in [(Family::Index, index::METHODS), (Family::Node, node::METHODS)] {
+    let cluster = cas_net::cluster::calls::METHODS;
+    for (family, methods) in
+        [(Family::Index, index::METHODS), (Family::Node, node::METHODS), (Family::Cluster, cluster)]
+    {
         for (number, name) in methods {
             assert!(known.contains_key(&format!("{family}-{number:02}-{name}.request.hex")), "{family} {name}");
         }
@@ -81,7 +87,7 @@ fn every_file_belongs_to_a_message_and_every_method_has_its_files() {
 
 #[test]
 fn numbers_are_given_once() {
-    for methods in [index::METHODS, node::METHODS] {
+    for methods in [index::METHODS, node::METHODS, cas_net::cluster::calls::METHODS] {
         let numbers: std::collections::BTreeSet<_> = methods.iter().map(|(number, _)| number).collect();
         assert_eq!(numbers.len(), methods.len());
     }

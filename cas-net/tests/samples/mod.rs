@@ -1,5 +1,7 @@
 //! One value of every message, with every optional part and every variant somewhere.
 
+pub mod cluster;
+
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, SnapshotId, Sum, VaultId};
 use cas_core::signing::SigningKey;
 use cas_net::calls::node::{FoundHead, PutHead};
@@ -60,10 +62,11 @@ fn delete() -> Delete {
     Delete { id: id(9), epoch: Epoch(10) }
 }
 
-/// Every request of the index and of nodes, with an answer.
+/// Every request of the index, of nodes and of the cluster, with an answer.
 pub fn visit(to: &mut impl Visit) {
     visit_index(to);
     visit_node(to);
+    cluster::visit(to);
 }
 
 fn visit_index(to: &mut impl Visit) {
