@@ -10,5 +10,6 @@ mod drain;
 mod member;
 mod person;
 mod push;
+mod restore;
 mod silent;
 mod world;

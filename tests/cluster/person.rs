@@ -26,6 +26,7 @@ static GO_ON: AtomicBool = AtomicBool::new(false);
 pub struct Person {
     pub store: Store,
     pub vault: Vault,
+    identity: Identity,
     dir: tempfile::TempDir,
 }
 
@@ -45,8 +46,17 @@ impl Person {
             recovery: Identity::from_random(&random()).recipient(),
             label: "test".to_owned(),
         };
-        let vault = Vault::create(&store, vec![identity], new, dir.path()).unwrap();
-        Self { store, vault, dir }
+        let vault = Vault::create(&store, vec![identity.clone()], new, dir.path()).unwrap();
+        Self { store, vault, identity, dir }
+    }
+
+    /// The same identity on a new machine, which has seen nothing yet.
+    pub fn forget_what_was_seen(&mut self, world: &World) {
+        let (state, device) = (self.dir.path().join("new machine"), self.identity.device_seed());
+        let reach = Reach { address: world.address(), device: &device, rack: None, state: &state };
+        self.store = Store::connect(&reach).unwrap();
+        self.vault = Vault::open(&self.store, vec![self.identity.clone()], None, &state).unwrap();
+        self.admit();
     }
 
     fn admit(&self) {
@@ -105,7 +115,11 @@ impl Person {
     }
 
     pub fn open(&mut self, reference: &str) -> Opened {
-        Opened::open(&self.store, &mut self.vault, &Reference::parse(reference, 0).unwrap()).unwrap()
+        self.try_open(reference).unwrap()
+    }
+
+    pub fn try_open(&mut self, reference: &str) -> cas_client::Result<Opened> {
+        Opened::open(&self.store, &mut self.vault, &Reference::parse(reference, 0).unwrap())
     }
 
     /// Restores a version into an empty folder and compares it with what was pushed.

@@ -2,7 +2,7 @@
 
 use crate::person::Person;
 use crate::world::{World, seed};
-use cas_net::cluster::Health;
+use cas_net::cluster::{Health, NodeChange};
 
 #[test]
 fn a_node_that_stays_away_is_healed_from_peers() {
@@ -63,6 +63,27 @@ fn many_nodes_that_vanish_together_are_waited_for_and_no_data_is_given_up() {
         world.start(n);
     }
     world.rest();
+    world.check();
+    person.verify("home", &expected);
+}
+
+#[test]
+fn nodes_that_somebody_gives_up_are_healed_though_many_vanished_together() {
+    let mut world = World::new();
+    let mut person = Person::new(&world);
+    person.plant(seed(), 2 << 20);
+    let expected = person.push("home");
+    world.rest();
+    // A whole rack and a node of another: of every block there is a copy in the third.
+    for n in [0, 1, 3] {
+        world.nodes[n].kill();
+    }
+    world.until("healing is suspended", |world| world.status().suspended);
+    [0, 1, 3].into_iter().for_each(|n| world.change(n, NodeChange::Remove { lost: true }));
+    world.until("three hold what six held", |world| {
+        let status = world.status();
+        status.nodes == 3 && status.is_healthy()
+    });
     world.check();
     person.verify("home", &expected);
 }

@@ -4,13 +4,15 @@ use crate::member::Member;
 use cas_core::id::BlockId;
 use cas_core::layout::Pool;
 use cas_index::cluster::liveness;
-use cas_index::serve::{self, Running, ServeOptions, Task};
+use cas_index::serve::{self, Backups, Running, ServeOptions, Task};
 use cas_net::address::Address;
 use cas_net::cluster::{Cluster, ClusterStatus, Health, NodeChange, NodeInfo};
 use cas_net::rights::{NewUser, Password};
 use cas_net::{Identity, Index as _, Network, NodeId, RowState, StoredBlock, StoredRow};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,7 +78,7 @@ impl World {
 
     /// Serves the index, at the port it had.
     pub fn start_index(&mut self) {
-        let dir = self.dir.path().join("index");
+        let dir = self.index_dir();
         let mut options = ServeOptions::new(dir.clone(), serve::seed(&dir).unwrap());
         options.index.cache_bytes = 16 << 20;
         options.index.liveness =
@@ -84,9 +86,29 @@ impl World {
         (options.listen, options.http, options.tick) = (self.listen, None, Duration::from_millis(50));
         options.schedules.clear();
         options.trash_ns = 0;
+        options.backups = Some(Backups { dir: self.exports(), keep: 3 });
         let running = serve::serve(options).unwrap();
         self.listen.set_port(running.address().unwrap().port());
         self.index = Some(running);
+    }
+
+    pub fn index_dir(&self) -> PathBuf {
+        self.dir.path().join("index")
+    }
+
+    pub fn exports(&self) -> PathBuf {
+        self.dir.path().join("exports")
+    }
+
+    /// Ends the index; of its directory nothing is left but the key.
+    pub fn lose_index(&mut self) {
+        drop(self.index.take());
+        for entry in fs::read_dir(self.index_dir()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().is_some_and(|name| name != "key") {
+                fs::remove_file(path).unwrap();
+            }
+        }
     }
 
     pub fn index(&self) -> &cas_index::Index {
@@ -166,6 +188,8 @@ impl World {
     pub fn check(&self) {
         let layout = self.index().layout(0).unwrap().unwrap();
         let replicas = layout.pool().map_or(0, Pool::replicas);
+        let holding = layout.nodes.iter().filter(|info| info.partitions > 0);
+        let all_racks: BTreeSet<&str> = holding.map(|info| info.rack.as_str()).collect();
         let rows = self.rows();
         let held = self.held();
         assert!(rows.iter().all(|row| row.state == RowState::Live), "{rows:?}");
@@ -174,7 +198,7 @@ impl World {
                 layout.members(&row.id).iter().map(|member| layout.node(*member).unwrap()).collect();
             assert_eq!(members.len(), replicas);
             let racks: BTreeSet<&str> = members.iter().map(|info| info.rack.as_str()).collect();
-            assert_eq!(racks.len(), replicas.min(RACKS), "copies share a rack: {members:?}");
+            assert_eq!(racks.len(), replicas.min(all_racks.len()), "copies share a rack: {members:?}");
             for info in members {
                 let block = held[&info.node].get(&row.id);
                 assert!(block.is_some_and(|b| b.sum == row.sum), "{:?} lacks {}: {block:?}", info.node, row.id);

@@ -92,7 +92,8 @@ impl Inside {
 type Row = (PublicKey, NodeRow);
 
 fn known(row: &Row, time_ns: i64) -> Known {
-    let in_maintenance = row.1.maintenance_until_ns.is_some_and(|until| until > time_ns);
+    // Nobody waits for a node that was given up.
+    let in_maintenance = row.1.want == Want::Lost || row.1.maintenance_until_ns.is_some_and(|until| until > time_ns);
     Known { node: row.0, down: row.1.down, in_maintenance }
 }
 
@@ -393,6 +394,9 @@ impl Cluster for Index {
             beat.damage.iter().take(MAX_DAMAGE).filter(|d| d.node == beat.node).map(|d| d.id).collect();
         self.lost(beat.node, &own)?;
         row = self.row_of(beat.node)?;
+        if !beat.takes_orders {
+            self.desk.open().planner.forget(row.number);
+        }
         let orders = if beat.takes_orders { self.orders(&row, beat.node.0)? } else { Vec::new() };
         let layout = Meta::load(&*self.tables())?.layout;
         Ok(BeatAnswer { layout, time_ns: self.now_ns(), orders })
