@@ -1,7 +1,7 @@
 //! The audit log of a cluster, read and verified here, without believing the index.
 //!
 //! Promise: a log that is another than the one that was verified last time on this machine is noticed, because its head is
-//! kept here. Bytes of the file: `CASH` ‖ version u8 ‖ seq u64 LE ‖ hash [32].
+//! kept here. Bytes of the file: `CASH` ‖ version u8 ‖ seq u64 LE ‖ hash, 32 bytes.
 //! Not here: the chain itself (`cas_net::rights::audit`).
 
 use crate::error::{ClientError, Result};

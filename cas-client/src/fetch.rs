@@ -5,7 +5,7 @@
 //! the versions of a name share most of theirs. One fetcher serves one thread well.
 
 use crate::error::{ClientError, Result};
-use crate::nodes::Nodes;
+use crate::nodes::{Coming, Nodes};
 use cas_core::frame::Opener;
 use cas_core::id::{BlockId, Kind};
 use cas_core::manifest::{BlockSource, OpenedBlock};
@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex};
 const KEEP_BYTES: usize = 4 << 20;
 /// How many of them: they are looked through one by one.
 const KEEP_BLOCKS: usize = 256;
+/// Sets of blocks that are on their way at once: those of a job, and those of a file in it.
+const KEEP_COMING: usize = 4;
 
 /// Opens the blocks of one domain.
 pub struct Fetcher {
@@ -30,12 +32,17 @@ pub struct Fetcher {
 struct Desk {
     opener: Opener,
     kept: Kept,
+    coming: VecDeque<Coming>,
 }
 
 impl Fetcher {
     /// A fetcher.
     pub fn new(nodes: Arc<Nodes>, keys: Arc<DomainKeys>) -> Self {
-        Self { nodes, keys, desk: Mutex::new(Desk { opener: Opener::new(), kept: Kept::default() }) }
+        Self {
+            nodes,
+            keys,
+            desk: Mutex::new(Desk { opener: Opener::new(), kept: Kept::default(), coming: VecDeque::new() }),
+        }
     }
 
     /// Another one for another thread.
@@ -46,6 +53,15 @@ impl Fetcher {
     /// The keys it opens with.
     pub fn keys(&self) -> &Arc<DomainKeys> {
         &self.keys
+    }
+
+    /// Blocks that will be wanted soon, best all of a job at once: they are asked for together.
+    pub fn expect(&self, ids: &[BlockId]) {
+        let Some(coming) = self.nodes.ahead(ids) else { return };
+        let mut desk = self.desk.lock().expect("no thread panics with this lock");
+        desk.coming.retain(|coming| !coming.is_over());
+        desk.coming.push_front(coming);
+        desk.coming.truncate(KEEP_COMING);
     }
 
     /// The content of a data block.
@@ -71,8 +87,8 @@ impl BlockSource for Fetcher {
         if let Some(kept) = desk.kept.find(kind, id, key) {
             return Ok(kept);
         }
-        let opener = &mut desk.opener;
-        let opened = self.nodes.read(id, &mut |frame| {
+        let Desk { opener, coming, .. } = &mut *desk;
+        let mut open = |frame: Vec<u8>| {
             let opened = opener.open(&self.keys, id, key, &frame);
             let (header, plaintext) = opened.map_err(|e| ClientError::damaged(*id, e))?;
             if header.kind != kind {
@@ -82,7 +98,16 @@ impl BlockSource for Fetcher {
                 ));
             }
             Ok(OpenedBlock { plaintext, children: header.children })
+        };
+        let ahead = coming.iter().find_map(|coming| coming.take(id));
+        let ahead = ahead.and_then(|(node, frame)| {
+            let opened = open(frame);
+            if opened.is_err() {
+                self.nodes.sent_wrong(node, id);
+            }
+            opened.ok()
         });
+        let opened = ahead.map_or_else(|| self.nodes.read(id, &mut open), Ok);
         let opened = opened.map_err(|e| match e {
             ClientError::Service(e @ (ServiceError::Damaged { .. } | ServiceError::NotFound { .. })) => {
                 ClientError::damaged(*id, e)

@@ -32,7 +32,8 @@ impl<'a> Library<'a> {
         let mut rows = store.index().snapshots(&vault.id(), None, true)?;
         let mut names: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
         names.extend(wanted.and_then(name_in));
-        for name in names {
+        // What is told in the place of an index that is away may well be older than what was seen.
+        for name in names.into_iter().filter(|_| store.away().is_none()) {
             let head = store.index().head(&vault.id(), name)?;
             let (seq, id) = head.unwrap_or((0, SnapshotId::ZERO));
             vault.see_head(store, name, seq, id)?;

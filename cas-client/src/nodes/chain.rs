@@ -1,16 +1,17 @@
 //! Writing in chains: bytes leave once, and go from member to member. DESIGN §9.
 //!
 //! Promise: a receipt counts only if its node signed the sums that were sent: a node in between cannot put other bytes in
-//! their place. Blocks whose first node fails come back, and go to the others one by one.
+//! their place. Blocks whose first node fails come back, and go to the others one by one; those for which nobody is left come
+//! back to whoever sent them.
 
 use super::Nodes;
 use super::view::View;
-use super::write::{Sent, Targets, What, put_apart};
+use super::write::{Sent, Targets, What, put_apart, put_plainly};
 use cas_core::id::{BlockId, Sum};
 use cas_net::chain::{Chained, MAX_HOPS, MAX_WAY_NODES, PendingChain, Returned, Way};
 use cas_net::{Grant, NodeId, PutBlock, Receipt, ServiceError};
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::Duration;
 
 /// Fewer bytes than this, put together, are sent to each member at once: that takes one trip, not three.
 const CHAIN_BYTES: usize = 256 << 10;
@@ -19,6 +20,12 @@ const CHAIN_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Chain {
     pending: Result<PendingChain, Returned>,
+    order: Order,
+}
+
+/// What is to become of them.
+#[derive(Debug)]
+struct Order {
     grant: Grant,
     /// All nodes that are meant.
     nodes: Vec<NodeId>,
@@ -27,6 +34,7 @@ pub struct Chain {
 }
 
 /// What became of a chain.
+#[derive(Default)]
 pub struct Came {
     /// The word of its nodes.
     pub receipts: Vec<Receipt>,
@@ -34,6 +42,18 @@ pub struct Came {
     pub failed: Vec<(NodeId, ServiceError)>,
     /// What was sent anew.
     pub again: Vec<Sent>,
+    /// What nobody is left for.
+    pub back: Vec<(Grant, PutBlock)>,
+}
+
+impl Came {
+    /// Of one node.
+    pub(super) fn of_one(node: NodeId, receipt: cas_net::Result<Receipt>) -> Self {
+        match receipt {
+            Ok(receipt) => Self { receipts: vec![receipt], ..Self::default() },
+            Err(why) => Self { failed: vec![(node, why)], ..Self::default() },
+        }
+    }
 }
 
 /// Blocks with their targets.
@@ -47,12 +67,11 @@ impl Nodes {
             return (BTreeMap::new(), blocks);
         }
         let (mut chains, mut apart) = (BTreeMap::<u16, Blocks>::new(), Blocks::new());
-        let now = Instant::now();
         for (block, mut targets) in blocks {
             // Not all blocks go to the same one first; near ones come before far ones.
             let turn = usize::from(block.id.0[31]) % targets.len().max(1);
             targets.rotate_left(turn);
-            targets.sort_by_key(|target| self.choice.is_behind(view.info(*target), now));
+            targets.sort_by_key(|target| self.choice.is_behind(view.info(*target)));
             let sends_on = |first: &u16| view.node(*first).is_some_and(|node| node.sends_on());
             match targets.first() {
                 Some(first) if targets.len() > 1 && targets.len() <= MAX_HOPS && sends_on(first) => {
@@ -86,7 +105,7 @@ impl Nodes {
             way.hops = blocks.iter().map(|(_, to)| to[1..].iter().map(|target| numbers[target]).collect()).collect();
             let node = view.node(first).expect("only reachable members are targets");
             let pending = node.put_on(grant, blocks.into_iter().map(|(block, _)| block).collect(), way);
-            let chain = Chain { pending, grant: *grant, nodes, sent: what };
+            let chain = Chain { pending, order: Order { grant: *grant, nodes, sent: what } };
             sent.push(Sent { node: view.info(first).node, what: What::Chain(Box::new(chain)) });
             sent.extend(put_apart(view, grant, apart));
         }
@@ -95,27 +114,59 @@ impl Nodes {
 }
 
 impl Chain {
-    /// Waits for all of its nodes.
-    pub(super) fn settle(self, view: &View, first: NodeId) -> Came {
-        let Self { pending, grant, nodes, sent } = self;
-        match pending.and_then(PendingChain::wait) {
+    /// Blocks for one node.
+    pub(super) fn of_one(view: &View, grant: &Grant, to: u16, blocks: Vec<PutBlock>) -> Self {
+        let sent = blocks.iter().map(|block| (block.id, (block.sum, vec![to]))).collect();
+        let way = Way { nodes: Vec::new(), hops: vec![Vec::new(); blocks.len()] };
+        let node = view.node(to).expect("only reachable members are targets");
+        let pending = node.put_on(grant, blocks, way);
+        Self { pending, order: Order { grant: *grant, nodes: vec![view.info(to).node], sent } }
+    }
+
+    /// Waits so long for all of its nodes; gives itself back if they have not answered by then.
+    pub(super) fn wait_for(self: Box<Self>, view: &View, first: NodeId, longest: Duration) -> Result<Came, Box<Self>> {
+        let Self { pending, order } = *self;
+        match pending {
+            Ok(pending) => match pending.wait_for(longest) {
+                Ok(answer) => Ok(order.came(view, first, answer)),
+                Err(pending) => Err(Box::new(Self { pending: Ok(pending), order })),
+            },
+            Err(returned) => Ok(order.came(view, first, Err(returned))),
+        }
+    }
+}
+
+impl Order {
+    fn came(self, view: &View, first: NodeId, answer: Result<Chained, Returned>) -> Came {
+        let Self { grant, nodes, sent } = self;
+        let mut came = Came::default();
+        match answer {
             Ok(chained) => {
                 let sums = sent.into_iter().map(|(id, (sum, _))| (id, sum)).collect();
                 let Chained { receipts, failed } = chained.vouched(&nodes, &sums);
-                Came { receipts, failed, again: Vec::new() }
+                (came.receipts, came.failed) = (receipts, failed);
+            }
+            // A node that does not know chains takes blocks all the same.
+            Err(Returned { why: ServiceError::Protocol(_), blocks }) => {
+                let targets = |block: &PutBlock| sent.get(&block.id).map_or_else(Vec::new, |(_, to)| to.clone());
+                let blocks = blocks.into_iter().map(|block| (targets(&block), block));
+                came.again = put_plainly(view, &grant, blocks.map(|(targets, block)| (block, targets)).collect());
             }
             Err(Returned { why, blocks }) => {
-                // A node that does not know chains takes blocks all the same.
-                let takes = matches!(why, ServiceError::Protocol(_));
-                let onward = |block: PutBlock| {
+                let mut onward = Blocks::new();
+                for block in blocks {
                     let mut targets = sent.get(&block.id).map_or_else(Vec::new, |(_, targets)| targets.clone());
-                    targets.retain(|target| takes || view.info(*target).node != first);
-                    (block, targets)
-                };
-                let again = put_apart(view, &grant, blocks.into_iter().map(onward).collect());
-                let failed = if takes { Vec::new() } else { vec![(first, why)] };
-                Came { receipts: Vec::new(), failed, again }
+                    targets.retain(|target| view.info(*target).node != first);
+                    if targets.is_empty() {
+                        came.back.push((grant, block));
+                    } else {
+                        onward.push((block, targets));
+                    }
+                }
+                came.again = put_apart(view, &grant, onward);
+                came.failed.push((first, why));
             }
         }
+        came
     }
 }

@@ -4,56 +4,102 @@
 //! offer, put ──▶ every member of the block's partition       read ──▶ the best member, then the next
 //! ```
 //!
-//! Promise: a write is under way only where [`Layout::is_enough`] can still come true; a member that fails is passed over
-//! for a while and said when too few are left; what is read was verified by whoever opens it, and a member that gave wrong
-//! bytes or none is reported. A store on one node is the layout of one member.
+//! Promise: a write is under way only where [`Layout::is_enough`] can still come true; a member that fails is passed over until
+//! it has proved itself, and said when too few are left; what is read was verified by whoever opens it, and a member that gave
+//! wrong bytes or none is reported. Nobody waits for a node that is known to be away, nor for an index that just did not answer.
+//! A store on one node is the layout of one member.
 //! Not here: retrying a push (its session is started again), deciding where blocks should be (the index).
 
+mod again;
+mod ahead;
 mod chain;
 mod choice;
 mod read;
+mod report;
 mod view;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
+pub use ahead::Coming;
 pub use view::View;
 pub use write::{Offered, Places, Sent};
 
+use again::PATIENCE;
+use ahead::Room;
 use cas_net::cluster::{Cluster, Layout, NodeInfo};
-use cas_net::{Node, Result, ServiceError};
+use cas_net::{Node, NodeId, Result, ServiceError};
 use choice::Choice;
-use std::sync::{Arc, PoisonError, RwLock};
+use report::Reports;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// Reaches a node by what the layout says of it; `None` if it has no address that can be used.
 pub type Reach = dyn Fn(&NodeInfo) -> Option<Arc<dyn Node>> + Send + Sync;
+
+/// Hears of a layout.
+pub type Note = dyn Fn(&Layout) + Send + Sync;
+
+/// How long an index that did not answer is not asked for a newer layout.
+const AWAY_PAUSE: Duration = Duration::from_secs(15);
 
 /// All nodes of a store.
 pub struct Nodes {
     view: RwLock<Arc<View>>,
     source: Option<Source>,
-    choice: Choice,
+    choice: Arc<Choice>,
+    room: Arc<Room>,
+    /// How long a write waits for nodes to come back while too few are there.
+    patience: Duration,
 }
 
 /// Where layouts come from.
 struct Source {
     cluster: Arc<dyn Cluster>,
     reach: Box<Reach>,
+    reports: Reports,
+    /// Hears of each new layout.
+    note: Box<Note>,
+    /// Before this nobody asks for a layout: the index did not answer.
+    ask_after: Mutex<Option<Instant>>,
 }
 
 impl Nodes {
     /// A store on one node.
     pub fn one(node: Arc<dyn Node>) -> Self {
-        Self { view: RwLock::new(Arc::new(View::one(node))), source: None, choice: Choice::default() }
+        Self {
+            view: RwLock::new(Arc::new(View::one(node))),
+            source: None,
+            choice: Arc::default(),
+            room: Arc::default(),
+            patience: PATIENCE,
+        }
     }
 
     /// The nodes of a cluster, beginning with a layout (a fresh one, or one that was kept while the index is away). Nodes in `rack`
     /// are read from first.
     pub fn of(cluster: Arc<dyn Cluster>, layout: Layout, rack: Option<String>, reach: Box<Reach>) -> Self {
         let view = View::of(layout, &reach, None);
-        let choice = Choice::in_rack(rack);
-        Self { view: RwLock::new(Arc::new(view)), source: Some(Source { cluster, reach }), choice }
+        let choice = Arc::new(Choice::in_rack(rack));
+        let reports = Reports::to(cluster.clone());
+        let source = Source { cluster, reach, reports, note: Box::new(|_| ()), ask_after: Mutex::default() };
+        Self {
+            view: RwLock::new(Arc::new(view)),
+            source: Some(source),
+            choice,
+            room: Arc::default(),
+            patience: PATIENCE,
+        }
+    }
+
+    /// Has somebody told of each new layout.
+    #[must_use]
+    pub fn noting(mut self, note: Box<Note>) -> Self {
+        if let Some(source) = &mut self.source {
+            source.note = note;
+        }
+        self
     }
 
     /// The layout that is gone by now, with a way to each node.
@@ -75,8 +121,42 @@ impl Nodes {
                 layout.pool
             )));
         }
+        (source.note)(&layout);
         let view = Arc::new(View::of(layout, &source.reach, Some(&old)));
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
         Ok(true)
+    }
+
+    /// Whether there is a newer layout than the one of this view. An index that is away is asked now and then at most: it
+    /// must not hold up every block.
+    fn is_outdated(&self, view: &View) -> bool {
+        let Some(source) = &self.source else { return false };
+        // Whoever waits here finds what the one before him was told.
+        let mut ask_after = source.ask_after.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.view().layout.version > view.layout.version {
+            return true;
+        }
+        if ask_after.is_some_and(|at| Instant::now() < at) {
+            return false;
+        }
+        let refreshed = self.refresh();
+        *ask_after = refreshed.is_err().then(|| Instant::now() + AWAY_PAUSE);
+        refreshed.unwrap_or_else(|why| {
+            tracing::debug!("no newer layout: {why}");
+            false
+        })
+    }
+
+    /// Looks whether a node that failed answers again, if it is time to. Nobody waits for that.
+    fn look_after(&self, id: NodeId, node: &Arc<dyn Node>) {
+        if !self.choice.wants_look(&id, Instant::now()) {
+            return;
+        }
+        let choice = self.choice.clone();
+        let done = move |answer: Result<_>| match answer {
+            Ok(_) => choice.works(id),
+            Err(why) => choice.looked_in_vain(id, &why, Instant::now()),
+        };
+        node.get_then(Vec::new(), 1, Box::new(done));
     }
 }

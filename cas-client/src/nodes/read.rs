@@ -1,12 +1,30 @@
-//! Reading: the best member first, the next on any fault.
+//! Reading: the best member first, another one when it takes longer than it should, the next on any fault.
+//!
+//! ```text
+//! best member ──longer than 19 of 20 reads──▶ second member as well ──3 s of silence──▶ third …
+//!      └─ error, wrong bytes: the next one at once
+//! ```
+//! Extra reads are a small share of all. Whoever loses a race is not stopped: what it sends is measured, then dropped.
 
 use super::Nodes;
+use super::choice::{Choice, SILENCE};
 use super::view::View;
 use cas_core::id::BlockId;
 use cas_net::cluster::Damage;
-use cas_net::{Node, NodeId, Result, ServiceError};
+use cas_net::{Found, Node, NodeId, Result, ServiceError};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
+
+/// What was found out in reading one block.
+pub(super) struct Findings<E> {
+    /// Why the reader refused the last bytes it saw.
+    refused: Option<E>,
+    /// Copies that are not what they should be.
+    pub(super) damaged: Vec<Damage>,
+    /// A node goes by another layout.
+    stale: bool,
+}
 
 impl Nodes {
     /// The stored bytes of a block, from whichever member has them.
@@ -26,14 +44,14 @@ impl Nodes {
         id: &BlockId,
         open: &mut dyn FnMut(Vec<u8>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
-        let mut refused = None;
-        let mut damaged = Vec::new();
-        let mut found = self.read_in(&self.view(), id, open, &mut refused, &mut damaged);
-        if found.is_err() && self.refresh().unwrap_or(false) {
-            found = self.read_in(&self.view(), id, open, &mut refused, &mut damaged);
+        let mut findings = Findings { refused: None, damaged: Vec::new(), stale: false };
+        let view = self.view();
+        let mut found = self.read_in(&view, id, open, &mut findings);
+        if (found.is_err() || findings.stale) && self.is_outdated(&view) && found.is_err() {
+            found = self.read_in(&self.view(), id, open, &mut findings);
         }
-        self.report(&damaged);
-        found.map_err(|why| refused.unwrap_or_else(|| why.into()))
+        self.report(&findings.damaged);
+        found.map_err(|why| findings.refused.unwrap_or_else(|| why.into()))
     }
 
     fn read_in<T, E>(
@@ -41,23 +59,27 @@ impl Nodes {
         view: &View,
         id: &BlockId,
         open: &mut dyn FnMut(Vec<u8>) -> std::result::Result<T, E>,
-        refused: &mut Option<E>,
-        damaged: &mut Vec<Damage>,
+        findings: &mut Findings<E>,
     ) -> Result<T> {
+        let ranked = self.ranked(view, id);
+        let mut race = Race::new(id, &ranked, &self.choice);
         let mut worst = ServiceError::NotFound { what: "block", name: id.to_string() };
-        for (info, node) in self.ranked(view, id) {
-            match self.ask(info, &**node, id) {
+        while let Some((candidate, answer)) = race.next() {
+            let damage = Damage { node: candidate.id, id: *id };
+            match answer {
                 Ok(bytes) => match open(bytes) {
                     Ok(opened) => return Ok(opened),
                     Err(why) => {
-                        damaged.push(Damage { node: info, id: *id });
-                        *refused = Some(why);
+                        findings.damaged.push(damage);
+                        findings.refused = Some(why);
                     }
                 },
                 Err(why) => {
-                    if matches!(why, ServiceError::Damaged { .. } | ServiceError::NotFound { .. }) {
-                        damaged.push(Damage { node: info, id: *id });
+                    let is_gone = matches!(why, ServiceError::NotFound { .. }) && !candidate.behind;
+                    if is_gone || matches!(why, ServiceError::Damaged { .. }) {
+                        findings.damaged.push(damage);
                     }
+                    findings.stale |= matches!(why, ServiceError::Conflict { .. });
                     worst = worse(worst, why);
                 }
             }
@@ -65,39 +87,26 @@ impl Nodes {
         Err(worst)
     }
 
-    fn ask(&self, who: NodeId, node: &dyn Node, id: &BlockId) -> Result<Vec<u8>> {
-        let began = Instant::now();
-        self.choice.begins(who);
-        let got = node.get(id);
-        match &got {
-            Ok(_) => self.choice.ends(who, began.elapsed()),
-            Err(why) => self.choice.failed(who, why, Instant::now()),
-        }
-        got
-    }
-
     /// The members of a block, the best first; those that may not have everything last.
-    fn ranked<'v>(&self, view: &'v View, id: &BlockId) -> Vec<(NodeId, &'v Arc<dyn Node>)> {
-        let now = Instant::now();
+    pub(super) fn ranked<'v>(&self, view: &'v View, id: &BlockId) -> Vec<Candidate<'v>> {
         let mut members: Vec<_> = view
             .members(id)
             .map(|(_, member, node)| {
                 let info = view.info(member.node);
+                self.look_after(info.node, node);
                 let behind = member.is_uncounted() || member.joins();
-                (behind, self.choice.rank(info, now), info.node, node)
+                (self.choice.rank(info), Candidate { id: info.node, behind, node })
             })
             .collect();
-        members.sort_by(|a, b| (a.0, a.1).partial_cmp(&(b.0, b.1)).unwrap_or(std::cmp::Ordering::Equal));
-        members.into_iter().map(|(.., id, node)| (id, node)).collect()
+        let key = |(rank, candidate): &(_, Candidate<'v>)| (candidate.behind, *rank);
+        members.sort_by(|a, b| key(a).partial_cmp(&key(b)).unwrap_or(std::cmp::Ordering::Equal));
+        members.into_iter().map(|(_, candidate)| candidate).collect()
     }
 
-    /// Tells the index of copies that are not what they should be. It looks itself; that it cannot be told now is no
-    /// reason to fail a read.
-    fn report(&self, damaged: &[Damage]) {
-        if let (Some(source), false) = (&self.source, damaged.is_empty())
-            && let Err(why) = source.cluster.report(damaged)
-        {
-            tracing::debug!("{} damaged copies could not be reported: {why}", damaged.len());
+    /// Tells the index of copies that are not what they should be. That it cannot be told now is no reason to fail a read.
+    pub(super) fn report(&self, damaged: &[Damage]) {
+        if let (Some(source), false) = (&self.source, damaged.is_empty()) {
+            source.reports.tell(damaged);
         }
     }
 
@@ -112,6 +121,107 @@ impl Nodes {
             // Over many nodes and disks there is no such order.
             _ => Ok(vec![None; ids.len()]),
         }
+    }
+}
+
+/// A member that may be asked.
+pub(super) struct Candidate<'v> {
+    pub(super) id: NodeId,
+    /// It may not have everything it should.
+    pub(super) behind: bool,
+    pub(super) node: &'v Arc<dyn Node>,
+}
+
+type Answer = (usize, Result<Vec<u8>>);
+
+/// Members being asked for one block.
+struct Race<'r, 'v> {
+    id: BlockId,
+    ranked: &'r [Candidate<'v>],
+    choice: &'r Arc<Choice>,
+    asked: usize,
+    answered: usize,
+    answers: (Sender<Answer>, Receiver<Answer>),
+}
+
+impl<'r, 'v> Race<'r, 'v> {
+    fn new(id: &BlockId, ranked: &'r [Candidate<'v>], choice: &'r Arc<Choice>) -> Self {
+        choice.earns();
+        Self { id: *id, ranked, choice, asked: 0, answered: 0, answers: channel() }
+    }
+
+    /// The next answer; `None` when all have answered.
+    fn next(&mut self) -> Option<(&'r Candidate<'v>, Result<Vec<u8>>)> {
+        if self.asked == self.answered {
+            if self.asked == self.ranked.len() {
+                return None;
+            }
+            if self.ranked.len() == 1 {
+                return Some(self.ask_only());
+            }
+            self.ask_next();
+        }
+        let (at, answer) = self.wait();
+        self.answered += 1;
+        Some((&self.ranked[at], answer))
+    }
+
+    /// Nobody else has it: no need to be able to wait for two.
+    fn ask_only(&mut self) -> (&'r Candidate<'v>, Result<Vec<u8>>) {
+        let only = &self.ranked[0];
+        (self.asked, self.answered) = (1, 1);
+        let began = Instant::now();
+        self.choice.begins(only.id);
+        let got = only.node.get(&self.id);
+        let now = Instant::now();
+        self.choice.ends(only.id, got.as_ref().map(|_| now - began), now);
+        (only, got)
+    }
+
+    fn ask_next(&mut self) {
+        let (at, id, candidate) = (self.asked, self.id, &self.ranked[self.asked]);
+        self.asked += 1;
+        let (node, choice, answers) = (candidate.id, self.choice.clone(), self.answers.0.clone());
+        let began = Instant::now();
+        choice.begins(node);
+        let done = move |found: Result<Vec<Found>>| {
+            let got = found.and_then(|found| only(&id, found));
+            let now = Instant::now();
+            choice.ends(node, got.as_ref().map(|_| now - began), now);
+            let _ = answers.send((at, got)); // The race may be over.
+        };
+        candidate.node.get_then(vec![id], 1, Box::new(done));
+    }
+
+    /// Waits for whoever comes first, and asks more of them meanwhile.
+    fn wait(&mut self) -> Answer {
+        let mut since = Instant::now();
+        let mut hedged = false;
+        while self.asked < self.ranked.len() {
+            let newest = &self.ranked[self.asked - 1];
+            let patience = if hedged { SILENCE } else { self.choice.wait_alone(&newest.id) };
+            match self.answers.1.recv_timeout(patience.saturating_sub(since.elapsed())) {
+                Ok(answer) => return answer,
+                Err(RecvTimeoutError::Disconnected) => unreachable!("this end of the channel is kept"),
+                Err(RecvTimeoutError::Timeout) if patience >= SILENCE || self.choice.may_hedge() => {
+                    self.ask_next();
+                    (since, hedged) = (Instant::now(), true);
+                }
+                Err(RecvTimeoutError::Timeout) => hedged = true,
+            }
+        }
+        self.answers.1.recv().expect("this end of the channel is kept")
+    }
+}
+
+/// The bytes of the one block that was asked for.
+fn only(id: &BlockId, found: Vec<Found>) -> Result<Vec<u8>> {
+    let only: Option<[Found; 1]> = found.try_into().ok();
+    match only {
+        Some([Found::Here(block)]) if block.id == *id => Ok(block.bytes),
+        Some([Found::Absent]) => Err(ServiceError::NotFound { what: "block", name: id.to_string() }),
+        Some([Found::Damaged(detail)]) => Err(ServiceError::Damaged { what: format!("block {id}"), detail }),
+        _ => Err(ServiceError::Protocol("GetMany: not what was asked for".into())),
     }
 }
 

@@ -7,12 +7,13 @@ use cas_core::signing::SigningKey;
 use cas_net::chain::{Chained, PendingChain, Returned, Way};
 use cas_net::cluster::*;
 use cas_net::{
-    Delete, Deleted, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Receipt, Received, Result, Scrubbed,
-    ServiceError, SessionId, StoredBlock,
+    Delete, Deleted, Done, Found, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Receipt, Received, Result,
+    Scrubbed, ServiceError, SessionId, StoredBlock,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// A node of a layout.
 pub fn info(seed: u8, rack: &str) -> NodeInfo {
@@ -42,6 +43,17 @@ struct Fake {
     others: Mutex<Vec<Arc<Fake>>>,
     /// Puts that it got from a client.
     puts: AtomicUsize,
+    /// It answers reads when somebody lets it, not before.
+    slow: AtomicBool,
+    held_back: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+    /// Reads that it got.
+    reads: AtomicUsize,
+    /// It has no room.
+    full: AtomicBool,
+    /// It says Busy to so many puts.
+    busy: AtomicUsize,
+    /// It goes by a newer layout, in which it is no member.
+    foreign: AtomicBool,
 }
 
 impl Fake {
@@ -56,11 +68,51 @@ impl Fake {
             lies: no(),
             others: Mutex::default(),
             puts: AtomicUsize::new(0),
+            slow: no(),
+            held_back: Mutex::default(),
+            reads: AtomicUsize::new(0),
+            full: no(),
+            busy: AtomicUsize::new(0),
+            foreign: no(),
         })
     }
 
     fn alive(&self) -> Result<()> {
         if self.dead.load(Relaxed) { Err(gone()) } else { Ok(()) }
+    }
+
+    /// Whether it takes a block now.
+    fn takes(&self) -> Result<()> {
+        self.alive()?;
+        if self.foreign.load(Relaxed) {
+            return Err(ServiceError::Conflict { name: "layout".into(), latest: 2 });
+        }
+        if self.full.load(Relaxed) {
+            return Err(ServiceError::Full { what: "a fake".into(), detail: "it is".into() });
+        }
+        match self.busy.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)) {
+            Ok(_) => Err(ServiceError::Busy("a fake".into())),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn found(&self, id: &BlockId) -> Found {
+        match self.held.lock().unwrap().get(id) {
+            Some(block) => {
+                let mut block = block.clone();
+                if self.lies.load(Relaxed) {
+                    block.bytes.fill(0);
+                }
+                Found::Here(block)
+            }
+            None => Found::Absent,
+        }
+    }
+
+    /// Answers what it held back.
+    fn let_go(&self) {
+        let held_back = std::mem::take(&mut *self.held_back.lock().unwrap());
+        held_back.into_iter().for_each(|answer| answer());
     }
 
     fn holds(&self, id: &BlockId) -> bool {
@@ -100,8 +152,8 @@ impl Node for Fake {
     fn put_on(&self, grant: &Grant, blocks: Vec<PutBlock>, way: Way) -> Result<PendingChain, Returned> {
         way.check(blocks.len()).unwrap();
         self.puts.fetch_add(1, Relaxed);
-        if self.dead.load(Relaxed) {
-            return Err(Returned { why: gone(), blocks });
+        if let Err(why) = self.takes() {
+            return Err(Returned { why, blocks });
         }
         let others = self.others.lock().unwrap().clone();
         let mut chained = Chained::default();
@@ -131,7 +183,7 @@ impl Node for Fake {
     }
     fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt> {
         self.puts.fetch_add(1, Relaxed);
-        self.alive()?;
+        self.takes()?;
         let ids: Vec<_> = blocks.iter().map(|b| b.id).collect();
         self.held.lock().unwrap().extend(blocks.into_iter().map(|b| (b.id, b)));
         Ok(self.receipt(grant, &ids))
@@ -141,6 +193,14 @@ impl Node for Fake {
         let held = self.held.lock().unwrap();
         let block = held.get(id).ok_or(ServiceError::NotFound { what: "block", name: id.to_string() })?;
         Ok(if self.lies.load(Relaxed) { vec![0; block.bytes.len()] } else { block.bytes.clone() })
+    }
+    fn get_then(&self, ids: Vec<BlockId>, _: u64, done: Done<Vec<Found>>) {
+        self.reads.fetch_add(1, Relaxed);
+        let found = self.alive().map(|()| ids.iter().map(|id| self.found(id)).collect());
+        if self.slow.load(Relaxed) {
+            return self.held_back.lock().unwrap().push(Box::new(move || done(found)));
+        }
+        done(found);
     }
     fn locality(&self, ids: &[BlockId]) -> Result<Vec<Option<u64>>> {
         Ok(vec![None; ids.len()])
@@ -235,7 +295,9 @@ fn world(count: u8) -> World {
     let reach = move |info: &NodeInfo| {
         by_id.iter().find(|fake| fake.id() == info.node).map(|fake| fake.clone() as Arc<dyn Node>)
     };
-    let nodes = Nodes::of(told.clone(), layout(1, &(1..=count).collect::<Vec<_>>(), &[0, 1, 2]), None, Box::new(reach));
+    let seeds: Vec<u8> = (1..=count).collect();
+    let mut nodes = Nodes::of(told.clone(), layout(1, &seeds, &[0, 1, 2]), None, Box::new(reach));
+    nodes.patience = Duration::from_millis(200);
     let grant = Grant::sign(&SigningKey::from_seed(&[9; 32]), SessionId(1), Epoch(1), false);
     World { fakes, told, nodes, grant }
 }
@@ -298,7 +360,7 @@ fn a_member_that_missed_a_block_is_sent_it_by_the_next_push() {
     world.fakes[0].dead.store(false, Relaxed);
     // It is passed over for a while; two are enough, so nobody waits for it. A reader's good answer ends that.
     assert_eq!(world.push(1).unwrap().len(), 2);
-    world.nodes.choice.ends(world.fakes[0].id(), std::time::Duration::ZERO);
+    world.nodes.choice.works(world.fakes[0].id());
     assert_eq!(world.push(1).unwrap().len(), 3);
     assert!(world.fakes[0].holds(&block(1).id));
 }
@@ -321,8 +383,101 @@ fn reading_goes_to_the_next_member_on_any_fault_and_reports_wrong_bytes() {
     world.fakes[2].dead.store(true, Relaxed);
     let error = world.nodes.read(&whole.id, &mut open).unwrap_err();
     assert!(matches!(error, ServiceError::Damaged { .. }), "{error}");
+    world.nodes.source.as_ref().unwrap().reports.flush();
     let reported = world.told.damage.lock().unwrap();
     assert!(reported.iter().all(|d| d.node != world.fakes[2].id()) && !reported.is_empty());
+}
+
+/// Reads a block, and says which nodes were asked.
+fn readers(world: &World, n: u8) -> Vec<usize> {
+    let before: Vec<_> = world.fakes.iter().map(|fake| fake.reads.load(Relaxed)).collect();
+    assert_eq!(world.nodes.get(&block(n).id).unwrap(), block(n).bytes);
+    let asked = world.fakes.iter().zip(before).enumerate();
+    asked.filter(|(_, (fake, before))| fake.reads.load(Relaxed) > *before).map(|(at, _)| at).collect()
+}
+
+/// The node that is asked first now.
+fn best(world: &World, n: u8) -> usize {
+    let id = world.nodes.ranked(&world.nodes.view(), &block(n).id)[0].id;
+    world.fakes.iter().position(|fake| fake.id() == id).unwrap()
+}
+
+#[test]
+fn a_slow_member_is_overtaken_by_another() {
+    let world = world(3);
+    world.push(1).unwrap();
+    for fake in &world.fakes {
+        (0..20).for_each(|_| world.nodes.choice.ends(fake.id(), Ok(Duration::ZERO), Instant::now()));
+    }
+    let first = best(&world, 1);
+    world.fakes[first].slow.store(true, Relaxed);
+    let asked = readers(&world, 1);
+    assert_eq!(asked.len(), 2, "one more was asked, not all");
+    world.fakes[first].let_go();
+}
+
+#[test]
+fn when_extra_reads_are_used_up_a_member_is_waited_for() {
+    let world = world(3);
+    world.push(1).unwrap();
+    (0..20).for_each(|_| _ = readers(&world, 1));
+    while world.nodes.choice.may_hedge() {}
+    let first = best(&world, 1);
+    world.fakes[first].slow.store(true, Relaxed);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| readers(&world, 1));
+        while world.fakes[first].held_back.lock().unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(30));
+        world.fakes[first].let_go();
+        assert_eq!(reading.join().unwrap(), [first], "nobody else was asked");
+    });
+}
+
+#[test]
+fn a_dead_member_is_asked_once_and_then_only_looked_at() {
+    let world = world(3);
+    world.push(1).unwrap();
+    let first = best(&world, 1);
+    world.fakes[first].dead.store(true, Relaxed);
+    assert_eq!(readers(&world, 1).len(), 2);
+    let before = world.fakes[first].reads.load(Relaxed);
+    (0..50).for_each(|_| assert!(!readers(&world, 1).contains(&first)));
+    assert_eq!(world.fakes[first].reads.load(Relaxed), before);
+}
+
+#[test]
+fn a_node_that_answers_again_is_used_again() {
+    let world = world(3);
+    world.push(1).unwrap();
+    let dead = &world.fakes[0];
+    let long_ago = Instant::now() - 2 * super::choice::LAST_PAUSE;
+    world.nodes.choice.failed(dead.id(), &gone(), long_ago);
+    dead.dead.store(true, Relaxed);
+    readers(&world, 1); // Somebody looks, in vain.
+    assert!(world.nodes.choice.avoids(&dead.id()));
+    dead.dead.store(false, Relaxed);
+    world.nodes.choice.works(dead.id());
+    world.nodes.choice.failed(dead.id(), &gone(), long_ago);
+    readers(&world, 1); // Somebody looks, and finds it well.
+    assert!(!world.nodes.choice.avoids(&dead.id()));
+}
+
+#[test]
+fn a_member_that_does_not_count_yet_is_not_blamed_for_what_it_lacks() {
+    let world = world(3);
+    world.push(1).unwrap();
+    let mut newer = layout(2, &[1, 2, 3], &[0, 1, 2]);
+    newer.partitions.iter_mut().for_each(|members| members[0].flags = Member::UNCOUNTED);
+    *world.told.newer.lock().unwrap() = Some(newer);
+    assert!(world.nodes.refresh().unwrap());
+    world.fakes[0].held.lock().unwrap().clear();
+    world.fakes[1].dead.store(true, Relaxed);
+    world.fakes[2].dead.store(true, Relaxed);
+    assert!(world.nodes.get(&block(1).id).is_err());
+    world.nodes.source.as_ref().unwrap().reports.flush();
+    assert!(world.told.damage.lock().unwrap().is_empty());
 }
 
 #[test]
@@ -426,4 +581,109 @@ fn a_node_that_changes_bytes_on_the_way_is_found_out() {
     }
     let error = push_large(&world).unwrap_err();
     assert!(error.to_string().contains("not what was sent"), "{error}");
+}
+
+#[test]
+fn what_too_few_have_is_sent_again_when_nodes_answer_again() {
+    let world = chained(3);
+    for busy in [0, 1, 2] {
+        world.fakes[busy].busy.store(2, Relaxed);
+    }
+    assert!(complete(&push_large(&world).unwrap()) >= 2);
+}
+
+#[test]
+fn small_blocks_come_back_too_from_nodes_that_fail() {
+    let world = chained(3);
+    world.fakes[0].busy.store(1, Relaxed);
+    world.fakes[1].busy.store(1, Relaxed);
+    assert!(world.push(1).unwrap().len() >= 2);
+}
+
+#[test]
+fn a_full_node_is_passed_over_and_a_push_without_room_ends() {
+    let world = chained(3);
+    world.fakes[1].full.store(true, Relaxed);
+    assert_eq!(complete(&push_large(&world).unwrap()), 2);
+    assert!(world.nodes.choice.avoids(&world.fakes[1].id()));
+    let before = world.fakes[1].puts.load(Relaxed);
+    assert_eq!(world.push(50).unwrap().len(), 2);
+    assert_eq!(world.fakes[1].puts.load(Relaxed), before, "it is sent nothing more");
+    world.fakes[0].full.store(true, Relaxed);
+    let began = Instant::now();
+    assert!(matches!(world.push(51), Err(ServiceError::Full { .. })));
+    assert!(began.elapsed() < world.nodes.patience, "room does not come by waiting");
+}
+
+#[test]
+fn a_push_goes_on_by_the_layout_that_came_in_its_middle() {
+    let world = chained(5);
+    let ids = [block(1).id];
+    let offered = world.nodes.offer(&world.grant, &ids).unwrap();
+    // Two of three members are replaced before the blocks are sent.
+    *world.told.newer.lock().unwrap() = Some(layout(2, &[1, 2, 3, 4, 5], &[2, 3, 4]));
+    world.fakes[0].foreign.store(true, Relaxed);
+    world.fakes[1].foreign.store(true, Relaxed);
+    let mut sent = world.nodes.put(&offered.view, &world.grant, vec![(block(1), offered.wanted[0])]);
+    sent.extend(offered.sent);
+    let receipts = world.nodes.settle(&offered.view, &ids, sent).unwrap();
+    let of_new = (2..5).filter(|at| receipts.iter().any(|receipt| receipt.node == world.fakes[*at].id()));
+    assert_eq!(of_new.count(), 3);
+    assert_eq!(world.nodes.view().layout.version, 2);
+}
+
+#[test]
+fn blocks_are_offered_to_those_who_are_members_by_now() {
+    let world = chained(5);
+    *world.told.newer.lock().unwrap() = Some(layout(2, &[1, 2, 3, 4, 5], &[2, 3, 4]));
+    (0..3).for_each(|old| world.fakes[old].dead.store(old < 2, Relaxed));
+    assert_eq!(world.push(1).unwrap().len(), 3);
+}
+
+#[test]
+fn a_silent_node_is_not_waited_for_when_the_others_are_enough() {
+    let world = chained(3);
+    let offered = world.nodes.offer(&world.grant, &[block(1).id]).unwrap();
+    let mut sent = world.nodes.put(&offered.view, &world.grant, vec![(block(1), offered.wanted[0])]);
+    sent.extend(offered.sent);
+    let (_never, pending) = PendingReceipt::new();
+    let silent = world.fakes[2].id();
+    sent.push(super::Sent { node: silent, what: super::write::What::Receipt(Ok(pending)) });
+    let began = Instant::now();
+    let late = Duration::from_millis(20);
+    let receipts = world.nodes.settle_within(late, &offered.view, &[block(1).id], sent).unwrap();
+    assert!(receipts.len() >= 2 && began.elapsed() < 10 * late && world.nodes.choice.avoids(&silent));
+}
+
+#[test]
+fn blocks_that_are_read_ahead_come_in_one_request_and_what_is_wrong_is_read_again() {
+    let world = world(3);
+    let ids: Vec<BlockId> = (1..=9).map(|n| block(n).id).collect();
+    (1..=9).for_each(|n| _ = world.push(n).unwrap());
+    let before: usize = world.fakes.iter().map(|fake| fake.reads.load(Relaxed)).sum();
+    let coming = world.nodes.ahead(&ids).unwrap();
+    for n in 1..=9 {
+        assert_eq!(coming.take(&block(n).id).unwrap().1, block(n).bytes);
+        assert!(coming.take(&block(n).id).is_none(), "it is given once");
+    }
+    assert!(coming.is_over() && coming.take(&block(77).id).is_none());
+    let after: usize = world.fakes.iter().map(|fake| fake.reads.load(Relaxed)).sum();
+    assert_eq!(after - before, 1);
+
+    // What a dead or forgetful member does not send is not waited for.
+    world.fakes.iter().for_each(|fake| fake.held.lock().unwrap().clear());
+    assert!(world.nodes.ahead(&ids).unwrap().take(&ids[0]).is_none());
+    world.fakes.iter().for_each(|fake| fake.dead.store(true, Relaxed));
+    assert!(world.nodes.ahead(&ids).unwrap().take(&ids[0]).is_none());
+}
+
+#[test]
+fn what_is_read_ahead_is_bounded_over_all_readers() {
+    let world = world(3);
+    (1..=2).for_each(|n| _ = world.push(n).unwrap());
+    let ids = [block(1).id, block(2).id];
+    let held: Vec<_> = std::iter::from_fn(|| world.nodes.ahead(&ids)).take(1000).collect();
+    assert!((1..=64).contains(&held.len()), "{}", held.len());
+    drop(held);
+    assert!(world.nodes.ahead(&ids).is_some(), "room comes back");
 }

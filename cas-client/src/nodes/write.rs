@@ -2,16 +2,26 @@
 //!
 //! Bytes leave once, for the first of those members, who sends them on ([`super::chain`]); little ones, and those that a chain
 //! could not take, leave once for each member. A member that fails is left out as long as the others can be enough; the index
-//! records what it lacks when the receipts come in.
+//! records what it lacks when the receipts come in. Where too few are left, bytes that came back are sent again
+//! ([`super::again`]): to those who are members by now, when they answer again.
 
 use super::Nodes;
-use super::chain::Chain;
+use super::again::{Again, is_passing};
+use super::chain::{Came, Chain};
 use super::view::View;
 use cas_core::id::BlockId;
-use cas_net::{Grant, NodeId, PendingReceipt, PutBlock, Receipt, Result, ServiceError};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use cas_net::{Grant, NodeId, OfferAnswer, PendingReceipt, PutBlock, Receipt, Result, ServiceError};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// How long to wait for the answer of a member to an offer when the others are enough.
+const OFFER_GRACE: Duration = Duration::from_secs(5);
+/// The same for receipts: it has to write what it was sent.
+const RECEIPT_GRACE: Duration = Duration::from_secs(8);
+/// As long as it takes: every request ends by itself.
+const NO_HURRY: Duration = Duration::from_secs(24 * 3600);
 
 /// Members of one block, as bits by their number among the members of its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,7 +38,10 @@ pub struct Offered {
 }
 
 /// What one node says to an offer.
-type Answer = Result<(Vec<bool>, PendingReceipt)>;
+type Answer = Result<OfferAnswer>;
+
+/// Which ids each member is asked for: their places in the list, and its number among the members of each.
+type Asked = BTreeMap<u16, Vec<(usize, usize)>>;
 
 /// A request to one node whose receipt is awaited, or to one that sends blocks on.
 #[derive(Debug)]
@@ -68,15 +81,16 @@ impl Nodes {
     /// # Errors
     /// [`ServiceError::Unreachable`] if for some block too few members can be asked to acknowledge it.
     pub fn offer(&self, grant: &Grant, ids: &[BlockId]) -> Result<Offered> {
-        match self.offer_in(self.view(), grant, ids) {
-            Err(why) => {
-                if self.refresh()? {
-                    self.offer_in(self.view(), grant, ids)
-                } else {
-                    Err(why)
-                }
+        let mut again = Again::within(self.patience);
+        loop {
+            let view = self.view();
+            let why = match self.offer_in(view.clone(), grant, ids) {
+                Ok(offered) => return Ok(offered),
+                Err(why) => why,
+            };
+            if !self.is_outdated(&view) && (!is_passing(&why) || !again.pause()) {
+                return Err(why);
             }
-            offered => offered,
         }
     }
 
@@ -120,14 +134,18 @@ impl Nodes {
 
     /// Which ids each member is asked for, with its number among the members of each. Those that failed lately are left out
     /// where the others are enough.
-    fn by_node(&self, view: &View, ids: &[BlockId]) -> BTreeMap<u16, Vec<(usize, usize)>> {
-        let now = Instant::now();
-        let mut asked: BTreeMap<u16, Vec<(usize, usize)>> = BTreeMap::new();
+    fn by_node(&self, view: &View, ids: &[BlockId]) -> Asked {
+        let mut asked = Asked::new();
+        for node in &view.layout.nodes {
+            if let Some(way) = view.by_id(&node.node) {
+                self.look_after(node.node, way);
+            }
+        }
         for (at, id) in ids.iter().enumerate() {
             let good: Vec<NodeId> = view
                 .members(id)
                 .map(|(_, member, _)| view.info(member.node).node)
-                .filter(|node| !self.choice.avoids(node, now))
+                .filter(|node| !self.choice.avoids(node))
                 .collect();
             let enough = view.layout.is_enough(id, &good);
             for (place, member, _) in view.members(id) {
@@ -139,27 +157,33 @@ impl Nodes {
         asked
     }
 
-    /// Offers to all of them at once.
-    fn ask_all(
-        &self,
-        view: &View,
-        grant: &Grant,
-        ids: &[BlockId],
-        asked: &BTreeMap<u16, Vec<(usize, usize)>>,
-    ) -> Vec<(u16, Answer)> {
-        let ask = |number: u16, asked: &[(usize, usize)]| {
-            let node = view.node(number).expect("only reachable members are asked");
-            let ids: Vec<BlockId> = asked.iter().map(|(at, _)| ids[*at]).collect();
-            (number, node.offer(grant, &ids))
-        };
-        if asked.len() <= 1 {
-            return asked.iter().map(|(number, asked)| ask(*number, asked)).collect();
+    /// Offers to all of them at once. Those that do not answer are not waited for long where the others are enough.
+    fn ask_all(&self, view: &View, grant: &Grant, ids: &[BlockId], asked: &Asked) -> Vec<(u16, Answer)> {
+        let ids_of = |asked: &[(usize, usize)]| asked.iter().map(|(at, _)| ids[*at]).collect::<Vec<_>>();
+        let node = |number: u16| view.node(number).expect("only reachable members are asked");
+        if let (1, Some((number, asked))) = (asked.len(), asked.iter().next()) {
+            return vec![(*number, node(*number).offer(grant, &ids_of(asked)))];
         }
-        std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                asked.iter().map(|(number, asked)| scope.spawn(move || ask(*number, asked))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("offering does not panic")).collect()
-        })
+        let (sender, answers) = channel();
+        for (number, asked) in asked {
+            let (number, sender) = (*number, sender.clone());
+            // Nobody may wait any more.
+            let done = Box::new(move |answer| drop(sender.send((number, answer))));
+            node(number).offer_then(grant, ids_of(asked), done);
+        }
+        let began = Instant::now();
+        let mut came: Vec<(u16, Answer)> = Vec::with_capacity(asked.len());
+        while came.len() < asked.len() {
+            let longest = if is_answered(view, ids, asked, &came) { OFFER_GRACE } else { NO_HURRY };
+            match answers.recv_timeout(longest.saturating_sub(began.elapsed())) {
+                Ok(answer) => came.push(answer),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    let late: Vec<u16> = asked.keys().copied().filter(|n| came.iter().all(|(m, _)| m != n)).collect();
+                    came.extend(late.into_iter().map(|number| (number, Err(silent(view.info(number).node)))));
+                }
+            }
+        }
+        came
     }
 
     /// Sends blocks to those who want them, by the layout they were offered under. Answers as soon as they are on their way;
@@ -190,41 +214,177 @@ impl Nodes {
         self.settle(&view, &[id], sent)
     }
 
-    /// Waits for receipts, those of the offer and of all puts of these blocks.
+    /// Waits for receipts, those of the offer and of all puts of these blocks. What too few members have is sent again, as far as
+    /// it came back.
     ///
     /// # Errors
     /// Why a member failed, if a block is left with too few.
     pub fn settle(&self, view: &View, ids: &[BlockId], sent: impl IntoIterator<Item = Sent>) -> Result<Vec<Receipt>> {
-        let (mut receipts, mut fault) = (Vec::new(), None);
-        let mut waiting: VecDeque<Sent> = sent.into_iter().collect();
-        while let Some(Sent { node, what }) = waiting.pop_front() {
-            let mut failed = |node: NodeId, why: ServiceError| {
-                self.choice.failed(node, &why, Instant::now());
-                fault = Some(why);
-            };
-            match what {
-                What::Receipt(receipt) => match receipt.and_then(PendingReceipt::wait) {
-                    Ok(receipt) => receipts.push(receipt),
-                    Err(why) => failed(node, why),
-                },
-                What::Chain(chain) => {
-                    let came = chain.settle(view, node);
-                    receipts.extend(came.receipts);
-                    came.failed.into_iter().for_each(|(node, why)| failed(node, why));
-                    waiting.extend(came.again);
-                }
+        self.settle_within(RECEIPT_GRACE, view, ids, sent)
+    }
+
+    /// The same; those that are not needed are waited for so long.
+    pub(super) fn settle_within(
+        &self,
+        grace: Duration,
+        view: &View,
+        ids: &[BlockId],
+        sent: impl IntoIterator<Item = Sent>,
+    ) -> Result<Vec<Receipt>> {
+        let mut settled = Settled::default();
+        let mut again = Again::within(self.patience);
+        let mut newer: Option<Arc<View>> = None;
+        let mut waiting: Vec<Sent> = sent.into_iter().collect();
+        loop {
+            let view = newer.as_deref().unwrap_or(view);
+            self.wait(grace, view, ids, std::mem::take(&mut waiting), &mut settled);
+            let short = settled.short(view, ids);
+            let Some(why) = settled.fault.take_if(|_| !short.is_empty()) else { break };
+            if !short.iter().all(|id| settled.back.contains_key(id)) {
+                return Err(why);
+            }
+            let is_outdated = self.is_outdated(view);
+            if !is_outdated && (!settled.is_passing || !again.pause()) {
+                return Err(why);
+            }
+            tracing::debug!("{} blocks are sent again: {why}", short.len());
+            settled.is_passing = false;
+            let current = self.view();
+            for (grant, blocks) in settled.take_back(&current, &short) {
+                waiting.extend(put_apart(&current, &grant, blocks));
+            }
+            newer = Some(current);
+        }
+        settled.receipts.retain(|receipt| !receipt.blocks.is_empty());
+        Ok(settled.receipts)
+    }
+
+    /// Waits until everybody has answered, or enough have and the others take too long.
+    fn wait(&self, grace: Duration, view: &View, ids: &[BlockId], sent: Vec<Sent>, settled: &mut Settled) {
+        let began = Instant::now();
+        let (mut waiting, mut late) = (sent, Vec::new());
+        while let Some(sent) = waiting.pop() {
+            match sent.wait_for(view, grace.saturating_sub(began.elapsed())) {
+                Ok(came) => waiting.extend(self.take(came, settled)),
+                Err(sent) => late.push(sent),
             }
         }
-        receipts.retain(|receipt| !receipt.blocks.is_empty());
-        match fault {
-            Some(why) if is_short(view, ids, &receipts) => Err(why),
-            _ => Ok(receipts),
+        if late.is_empty() {
+            return;
+        }
+        if settled.short(view, ids).is_empty() {
+            late.iter().for_each(|sent| self.choice.failed(sent.node, &silent(sent.node), Instant::now()));
+            return;
+        }
+        while let Some(sent) = late.pop() {
+            match sent.wait_for(view, NO_HURRY) {
+                Ok(came) => late.extend(self.take(came, settled)),
+                Err(sent) => settled.fault = Some(silent(sent.node)),
+            }
+        }
+    }
+
+    /// Notes what came. Answers what is to be waited for instead.
+    fn take(&self, came: Came, settled: &mut Settled) -> Vec<Sent> {
+        settled.receipts.extend(came.receipts);
+        settled.back.extend(came.back.into_iter().map(|(grant, block)| (block.id, (grant, block))));
+        for (node, why) in came.failed {
+            self.choice.failed(node, &why, Instant::now());
+            settled.is_passing |= is_passing(&why);
+            settled.fault = Some(why);
+        }
+        came.again
+    }
+}
+
+/// What has become of blocks so far.
+#[derive(Default)]
+struct Settled {
+    receipts: Vec<Receipt>,
+    fault: Option<ServiceError>,
+    /// Whether a fault is one that passes.
+    is_passing: bool,
+    /// Blocks that came back.
+    back: HashMap<BlockId, (Grant, PutBlock)>,
+}
+
+impl Settled {
+    /// Blocks that too few members have.
+    fn short(&self, view: &View, ids: &[BlockId]) -> Vec<BlockId> {
+        let stored = self.stored();
+        let is_short = |id: &&BlockId| !view.layout.is_enough(id, stored.get(id).map_or(&[], Vec::as_slice));
+        ids.iter().filter(is_short).copied().collect()
+    }
+
+    fn stored(&self) -> HashMap<&BlockId, Vec<NodeId>> {
+        let mut stored: HashMap<&BlockId, Vec<NodeId>> = HashMap::new();
+        for receipt in &self.receipts {
+            for block in &receipt.blocks {
+                stored.entry(&block.id).or_default().push(receipt.node);
+            }
+        }
+        stored
+    }
+
+    /// What is short, with the members who do not have it, by the grant it is sent under.
+    fn take_back(&mut self, view: &View, short: &[BlockId]) -> Vec<(Grant, Vec<(PutBlock, Targets)>)> {
+        let mut sets: Vec<(Grant, Vec<(PutBlock, Targets)>)> = Vec::new();
+        for id in short {
+            let Some((grant, block)) = self.back.remove(id) else { continue };
+            let stored = self.stored().remove(id).unwrap_or_default();
+            let members = view.members(id).map(|(_, member, _)| member.node);
+            let targets: Targets = members.filter(|n| !stored.contains(&view.info(*n).node)).collect();
+            let same = |set: &(Grant, _)| (set.0.session, set.0.epoch) == (grant.session, grant.epoch);
+            match sets.iter_mut().find(|set| same(set)) {
+                Some((_, blocks)) => blocks.push((block, targets)),
+                None => sets.push((grant, vec![(block, targets)])),
+            }
+        }
+        sets
+    }
+}
+
+impl Sent {
+    /// Waits so long; gives itself back if nothing came.
+    fn wait_for(self, view: &View, longest: Duration) -> Result<Came, Self> {
+        let Self { node, what } = self;
+        match what {
+            What::Receipt(Ok(pending)) => match pending.wait_for(longest) {
+                Ok(receipt) => Ok(Came::of_one(node, receipt)),
+                Err(pending) => Err(Self { node, what: What::Receipt(Ok(pending)) }),
+            },
+            What::Receipt(Err(why)) => Ok(Came::of_one(node, Err(why))),
+            What::Chain(chain) => {
+                chain.wait_for(view, node, longest).map_err(|chain| Self { node, what: What::Chain(chain) })
+            }
         }
     }
 }
 
-/// Sends blocks once to each of their targets.
+/// Sends blocks once to each of their targets. From those that send on, they come back if they cannot be kept.
 pub(super) fn put_apart(view: &View, grant: &Grant, blocks: Vec<(PutBlock, Targets)>) -> Vec<Sent> {
+    let send = |(number, blocks)| {
+        let node = view.node(number).expect("only reachable members are targets");
+        let what = if node.sends_on() {
+            What::Chain(Box::new(Chain::of_one(view, grant, number, blocks)))
+        } else {
+            What::Receipt(node.put(grant, blocks))
+        };
+        Sent { node: view.info(number).node, what }
+    };
+    by_target(blocks).into_iter().map(send).collect()
+}
+
+/// The same, to nodes that know nothing of sending on.
+pub(super) fn put_plainly(view: &View, grant: &Grant, blocks: Vec<(PutBlock, Targets)>) -> Vec<Sent> {
+    let send = |(number, blocks)| {
+        let node = view.node(number).expect("only reachable members are targets");
+        Sent { node: view.info(number).node, what: What::Receipt(node.put(grant, blocks)) }
+    };
+    by_target(blocks).into_iter().map(send).collect()
+}
+
+fn by_target(blocks: Vec<(PutBlock, Targets)>) -> BTreeMap<u16, Vec<PutBlock>> {
     let mut parts: BTreeMap<u16, Vec<PutBlock>> = BTreeMap::new();
     for (block, mut targets) in blocks {
         let last = targets.pop();
@@ -235,22 +395,22 @@ pub(super) fn put_apart(view: &View, grant: &Grant, blocks: Vec<(PutBlock, Targe
             parts.entry(last).or_default().push(block);
         }
     }
-    let send = |(number, blocks)| {
-        let node = view.node(number).expect("only reachable members are targets");
-        Sent { node: view.info(number).node, what: What::Receipt(node.put(grant, blocks)) }
-    };
-    parts.into_iter().map(send).collect()
+    parts
 }
 
-/// Whether some block has receipts of too few members.
-fn is_short(view: &View, ids: &[BlockId], receipts: &[Receipt]) -> bool {
-    let mut stored: HashMap<BlockId, Vec<NodeId>> = HashMap::new();
-    for receipt in receipts {
-        for block in &receipt.blocks {
-            stored.entry(block.id).or_default().push(receipt.node);
+/// Whether those that have answered an offer are enough for every block.
+fn is_answered(view: &View, ids: &[BlockId], asked: &Asked, came: &[(u16, Answer)]) -> bool {
+    let mut reached: Vec<Vec<NodeId>> = vec![Vec::new(); ids.len()];
+    for (number, answer) in came {
+        if answer.is_ok() {
+            asked[number].iter().for_each(|(at, _)| reached[*at].push(view.info(*number).node));
         }
     }
-    ids.iter().any(|id| !view.layout.is_enough(id, stored.get(id).map_or(&[], Vec::as_slice)))
+    ids.iter().zip(&reached).all(|(id, reached)| view.layout.is_enough(id, reached))
+}
+
+fn silent(node: NodeId) -> ServiceError {
+    ServiceError::Unreachable { peer: node.0.to_string(), detail: "it is silent".into() }
 }
 
 fn no_member(id: &BlockId) -> ServiceError {

@@ -7,10 +7,11 @@
 //! Nobody waits for a part while one lies in the queue: an owner that is done with walking takes parts too, whoever's they
 //! are. Writing a part waits for nothing, so owners that wait for each other's parts cannot stand still.
 
-use super::file::{Before, write_piece};
+use super::file::{Before, is_small, write_piece};
 use super::{FileTask, Progress};
 use crate::error::{ClientError, Result};
 use crate::fetch::Fetcher;
+use cas_core::id::BlockId;
 use cas_core::manifest::PieceAt;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 use std::fs::File;
@@ -68,7 +69,10 @@ impl<'a> Crew<'a> {
             select! {
                 recv(self.taken) -> part => if let Ok(part) = part { self.write(part, fetcher) },
                 recv(jobs) -> tasks => match tasks {
-                    Ok(tasks) => tasks.into_iter().for_each(|task| job(&self, task)),
+                    Ok(tasks) => {
+                        fetcher.expect(&wanted(&tasks));
+                        tasks.into_iter().for_each(|task| job(&self, task));
+                    }
                     Err(_) => break,
                 },
             }
@@ -146,10 +150,20 @@ impl Shared {
     }
 }
 
+/// The blocks of files that are one block. What stands there may be right already, and then none is wanted.
+fn wanted(tasks: &[FileTask]) -> Vec<BlockId> {
+    let new = tasks.iter().filter(|task| !task.existing && is_small(&task.file));
+    new.filter_map(|task| task.file.ids.first().copied()).collect()
+}
+
 fn write(part: Part, fetcher: &Fetcher, progress: &Progress, stop: &AtomicBool) {
     let Part { of, pieces } = part;
     let mut old = Vec::new();
     let mut written = Ok(0);
+    if of.before == Before::Empty {
+        let ids: Vec<BlockId> = pieces.iter().filter_map(|piece| piece.block.as_ref().map(|(id, _)| *id)).collect();
+        fetcher.expect(&ids);
+    }
     for piece in pieces {
         if written.is_err() || of.has_failed() {
             break;

@@ -58,6 +58,14 @@ counters! {
 }
 
 impl Counters {
+    /// The same is looked at once more. What was read and stored so far has been.
+    pub(super) fn begin_again(&self) {
+        let Self { files_new, files_changed, files_unmodified, dirs_new, dirs_changed, dirs_unmodified, .. } = self;
+        let Self { others, bytes, problems, .. } = self;
+        let seen = [files_new, files_changed, files_unmodified, dirs_new, dirs_changed, dirs_unmodified];
+        seen.into_iter().chain([others, bytes, problems]).for_each(|count| count.store(0, Relaxed));
+    }
+
     /// Raises one.
     pub fn add(counter: &AtomicU64, by: u64) {
         counter.fetch_add(by, Relaxed);

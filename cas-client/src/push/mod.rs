@@ -52,8 +52,10 @@ use walk::{Job, Walker};
 
 /// Jobs between the walk and the tree.
 const WINDOW_JOBS: usize = 64;
-/// How often a push starts over because its session was lost.
-const ATTEMPTS: usize = 2;
+/// How often a push starts over because its session was lost, or too few nodes or no index were there for a while.
+const ATTEMPTS: u32 = 3;
+/// The pause before it starts over; twice as long the second time.
+const PAUSE: Duration = Duration::from_secs(5);
 /// How long a thread sleeps before it looks whether it should stop.
 const IDLE: Duration = Duration::from_millis(5);
 
@@ -125,10 +127,33 @@ pub fn push(
 ) -> Result<PushReport> {
     let mut attempt = 1;
     loop {
-        match push_once(store, vault, cache_folder, options, counters, stop) {
-            Err(ClientError::Service(ServiceError::SessionGone(_))) if attempt < ATTEMPTS => attempt += 1,
+        let mut begun = false;
+        let pause = match push_once(store, vault, cache_folder, options, counters, stop, &mut begun) {
+            Err(ClientError::Service(ServiceError::SessionGone(_))) if attempt < ATTEMPTS => Duration::ZERO,
+            Err(ClientError::Service(why))
+                if begun && store.cluster().is_some() && passes(&why) && attempt < ATTEMPTS =>
+            {
+                tracing::info!("the push starts over: {why}");
+                PAUSE * attempt
+            }
             done => return done,
+        };
+        // What is stored is not sent again: the new session asks.
+        counters.begin_again();
+        attempt += 1;
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(IDLE);
         }
+    }
+}
+
+/// Whether a push of a cluster may go better in a moment.
+fn passes(why: &ServiceError) -> bool {
+    use ServiceError::{Busy, Conflict, Stopped, Unreachable};
+    match why {
+        Conflict { name, .. } => name == "layout",
+        other => matches!(other, Busy(_) | Stopped(_) | Unreachable { .. }),
     }
 }
 
@@ -139,6 +164,7 @@ fn push_once(
     options: &PushOptions,
     counters: &Arc<Counters>,
     stop: &AtomicBool,
+    begun: &mut bool,
 ) -> Result<PushReport> {
     let began = Instant::now();
     let time_ns = options.time_ns.unwrap_or_else(now_ns);
@@ -152,6 +178,7 @@ fn push_once(
         device: vault.device().public(),
         label: format!("push of {} (process {})", options.name, std::process::id()),
     })?;
+    *begun = true;
     let uploader = Uploader::new(
         store.index().clone(),
         store.nodes().clone(),

@@ -1,26 +1,27 @@
 //! A store that is a cluster: an index at an address, and the nodes that it names. DESIGN §8 to §10.
 //!
 //! Promise: nothing is said to a server whose key is not the one in its address; nodes are shown a ticket before anything else
-//! is asked of them, a new one when it comes to its end; the layout that was seen last is kept, so that
-//! a reader finds the nodes while the index is away.
+//! is asked of them; what the index said last is kept, so that a reader can go on while it is away ([`super::Away`]).
 
-use super::{Home, Store};
+use super::away::{Recalling, Watch};
+use super::kept::Kept;
+use super::{Home, Store, now_ns};
 use crate::error::{ClientError, Result};
 use crate::nodes::Nodes;
-use crate::store::directory::write_private;
 use cas_core::id::{DomainId, VaultId};
 use cas_net::address::{Address, SCHEME};
 use cas_net::cluster::{Cluster as Placement, Layout, NodeInfo, RemoteCluster};
 use cas_net::rights::calls::ShowTicket;
 use cas_net::rights::{RemoteRights, Rights, Ticket};
-use cas_net::wire::{decode, encode};
 use cas_net::{Identity, Index, Introduce, Network, Node, RawCall, RemoteIndex, RemoteNode, ServiceError, Settings};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The most elements a kept layout may have.
-const MAX_LAYOUT_ITEMS: usize = cas_net::limits::MAX_ANSWER_ITEMS;
+/// The name that the layout is kept under.
+const LAYOUT: &str = "layout";
+/// Bytes on their way to nodes, at most. As many again may have come back from nodes that failed.
+const IN_FLIGHT: usize = 128 << 20;
 
 /// How long a call waits for a node that does not answer. The index is the only one of its kind and worth waiting for; for a node
 /// stand others.
@@ -45,6 +46,7 @@ pub struct Cluster {
     placement: Arc<dyn Placement>,
     rights: Arc<dyn Rights>,
     tickets: Arc<Tickets>,
+    watch: Arc<Watch>,
 }
 
 /// Whether a person names a cluster, not a folder.
@@ -59,14 +61,18 @@ impl Store {
     /// No socket; or neither the index answers nor was its layout ever seen.
     pub fn connect(reach: &Reach<'_>) -> Result<Self> {
         let cluster = Cluster::reach(reach)?;
-        let kept = reach.state.join(format!("layout-{}", reach.address.key));
-        let layout = layout(&*cluster.placement, &kept)?;
-        let settings = Settings { reconnect: NODE_RECONNECT, ..Settings::default() };
+        let watch = cluster.watch.clone();
+        let layout = watch.ask(LAYOUT, || cluster.placement.layout(0))?.ok_or_else(no_layout)?;
+        let settings = Settings { reconnect: NODE_RECONNECT, in_flight: IN_FLIGHT, ..Settings::default() };
         let network = Network::new(Identity::from_seed(reach.device), settings);
         let (network, shown) = (network.map_err(|e| ClientError::io("open a socket", e))?, cluster.tickets.clone());
         let to_node = move |info: &NodeInfo| to_node(&network, info, &shown);
         let nodes = Nodes::of(cluster.placement.clone(), layout, reach.rack.clone(), Box::new(to_node));
-        Ok(Self { index: cluster.index.clone(), nodes: nodes.into(), home: Home::Cluster(cluster) })
+        let index = Arc::new(Recalling::over(cluster.index.clone(), watch.clone()));
+        let noting = watch.clone();
+        let note = move |layout: &Layout| noting.kept().keep(LAYOUT, &Some(layout.clone()), now_ns());
+        let nodes = nodes.noting(Box::new(note)).into();
+        Ok(Self { index, nodes, home: Home::Cluster(cluster), watch: Some(watch) })
     }
 }
 
@@ -83,7 +89,9 @@ impl Cluster {
         let placement: Arc<dyn Placement> = Arc::new(RemoteCluster(index.connection().clone()));
         let rights: Arc<dyn Rights> = Arc::new(RemoteRights(index.connection().clone()));
         let tickets = Arc::new(Tickets::default());
-        Ok(Self { address: reach.address.clone(), index, placement, rights, tickets })
+        let kept = Kept::in_folder(reach.state.join(format!("cluster-{}", reach.address.key)));
+        let watch = Arc::new(Watch::over(kept));
+        Ok(Self { address: reach.address.clone(), index, placement, rights, tickets, watch })
     }
 
     /// Its index.
@@ -111,12 +119,19 @@ impl Cluster {
     /// # Errors
     /// As [`Rights::ticket`]. A vault that nobody has pushed to has no blocks to read.
     pub fn admit(&self, vault: &VaultId, domain: &DomainId) -> Result<()> {
-        match self.rights.ticket(vault, domain) {
-            Ok(ticket) => self.tickets.keep(ticket),
-            Err(ServiceError::NotFound { .. }) => {}
-            Err(e) => return Err(e.into()),
+        let ticket = self.watch.ask(&format!("ticket-{domain}"), || self.rights.ticket(vault, domain));
+        match ticket {
+            Ok(ticket) if ticket.expires_ns <= now_ns() && self.watch.away().is_some() => {
+                let detail = "it does not answer, and the ticket it gave last has expired".to_owned();
+                Err(ServiceError::Unreachable { peer: self.address.to_string(), detail }.into())
+            }
+            Ok(ticket) => {
+                self.tickets.keep(ticket);
+                Ok(())
+            }
+            Err(ServiceError::NotFound { .. }) => Ok(()),
+            Err(e) => Err(e.into()),
         }
-        Ok(())
     }
 }
 
@@ -149,37 +164,9 @@ fn to_node(network: &Arc<Network>, info: &NodeInfo, tickets: &Arc<Tickets>) -> O
     Some(Arc::new(node))
 }
 
-/// The layout as the index tells it, or as it told it last.
-fn layout(placement: &dyn Placement, kept: &Path) -> Result<Layout> {
-    match placement.layout(0) {
-        Ok(Some(layout)) => {
-            if let Err(e) = keep(kept, &layout) {
-                tracing::warn!("the layout is not kept: {e}");
-            }
-            Ok(layout)
-        }
-        Ok(None) => Err(ServiceError::Unreachable {
-            peer: "every node".to_owned(),
-            detail: "the cluster has no layout yet: nodes have to join".to_owned(),
-        }
-        .into()),
-        Err(away @ ServiceError::Unreachable { .. }) => {
-            let bytes = std::fs::read(kept).map_err(|_| ClientError::from(away))?;
-            decode(&bytes, MAX_LAYOUT_ITEMS).map_err(|e| ClientError::Untrusted {
-                what: format!("the layout in {}", kept.display()),
-                why: e.to_string(),
-            })
-        }
-        Err(e) => Err(e.into()),
+fn no_layout() -> ServiceError {
+    ServiceError::Unreachable {
+        peer: "every node".to_owned(),
+        detail: "the cluster has no layout yet: nodes have to join".to_owned(),
     }
-}
-
-/// Replaces the layout that is kept, in one step: two programs may do it at once.
-fn keep(kept: &Path, layout: &Layout) -> Result<()> {
-    if let Some(folder) = kept.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| ClientError::io(format!("create {}", folder.display()), e))?;
-    }
-    let made = kept.with_extension(format!("new-{}", std::process::id()));
-    write_private(&made, &encode(layout))?;
-    std::fs::rename(&made, kept).map_err(|e| ClientError::io(format!("write {}", kept.display()), e))
 }

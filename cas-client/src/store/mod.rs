@@ -4,12 +4,16 @@
 //! opening. The two are joined through the traits of `cas-net` alone, as they are over the network. An index that lost its
 //! end is refused, or opened for reading alone by who asks for that. Bytes: FORMAT §10.
 
+mod away;
 pub mod cluster;
 pub(crate) mod directory;
+mod kept;
 pub mod lock;
 pub mod reached;
 pub mod served;
 pub(crate) mod witness;
+
+pub use away::Away;
 
 use crate::error::{ClientError, Result};
 use crate::nodes::Nodes;
@@ -54,6 +58,8 @@ pub struct Store {
     index: Arc<dyn Index>,
     nodes: Arc<Nodes>,
     home: Home,
+    /// Over an index that may be away.
+    watch: Option<Arc<away::Watch>>,
 }
 
 /// Where it is.
@@ -146,7 +152,7 @@ impl Store {
     }
 
     fn in_folder(index: Arc<cas_index::Index>, folder: Folder) -> Self {
-        Self { index, nodes: Nodes::one(folder.node.clone()).into(), home: Home::Folder(folder) }
+        Self { index, nodes: Nodes::one(folder.node.clone()).into(), home: Home::Folder(folder), watch: None }
     }
 
     /// The folder it lies in; `None` for a cluster.
@@ -179,6 +185,11 @@ impl Store {
             Home::Folder(folder) => folder.lost_end.as_ref(),
             Home::Cluster(_) => None,
         }
+    }
+
+    /// What is told in the place of an index that does not answer now, if anything was.
+    pub fn away(&self) -> Option<Away> {
+        self.watch.as_ref()?.away()
     }
 
     /// Its index.
