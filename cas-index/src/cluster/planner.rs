@@ -125,6 +125,11 @@ impl Planner {
         self.under_way.remove(&(node, *id));
     }
 
+    /// The node has no orders any more: it was started anew. What it was to copy is ordered again, without waiting for an answer.
+    pub fn forget(&mut self, node: u32) {
+        self.under_way.retain(|(to, _), _| *to != node);
+    }
+
     /// What is to be commanded now: flips, beginnings, rows that turn out to be lost. Looks at some more heal rows.
     pub fn step(&mut self, tables: &impl Tables, meta: &Meta, alive: &Alive, now_ns: i64) -> Result<Vec<Command>> {
         self.under_way.retain(|_, flight| flight.until_ns > now_ns);
@@ -368,4 +373,20 @@ fn nobody_is_away(placement: &mut Placement, tables: &impl Tables, id: &BlockId)
     let entries = placement.partition(tables, id.partition())?.map(|row| row.entries.clone()).unwrap_or_default();
     let away = |entry: &super::Entry| !placement.is_lost(entry.node) && !placement.counts(entry);
     Ok(!entries.iter().any(away))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_was_started_anew_waits_for_no_answer_of_the_one_it_was() {
+        let mut planner = Planner::new(Throttle::default());
+        let flight = Flight { until_ns: 60, len: 8 };
+        for (node, id) in [(1, 5), (1, 6), (2, 5)] {
+            planner.under_way.insert((node, BlockId([id; 32])), flight);
+        }
+        planner.forget(1);
+        assert_eq!(planner.under_way.keys().copied().collect::<Vec<_>>(), [(2, BlockId([5; 32]))]);
+    }
 }
