@@ -33,6 +33,7 @@ fn a_node_joins_with_a_token_and_then_beats() {
     let node = world.serve("a");
     assert_eq!(member::init(&world.dir("a")).unwrap(), node.public_key());
     world.beat(&node);
+    assert!(!world.beats(&node)[0].takes_orders, "what was ordered before it was started is forgotten");
     let beat = world.beats(&node).pop().unwrap();
     assert_eq!((beat.disk, beat.space.capacity, beat.layout), (node.disk(), 1 << 30, 0));
     assert_eq!(beat.addresses, [node.address().unwrap().place()]);

@@ -121,7 +121,8 @@ pub struct Beat {
     pub layout: u64,
     /// Blocks that it found it has lost since the last beat that was answered.
     pub damage: Vec<Damage>,
-    /// Whether it will take orders: not while it shuts down.
+    /// Whether it takes orders: not while it shuts down, and not with the first beat after a start. A node that takes none has
+    /// none, either: what it was ordered before is forgotten.
     pub takes_orders: bool,
 }
 

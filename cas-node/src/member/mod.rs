@@ -471,7 +471,7 @@ impl Inner {
             load: self.load(),
             layout: self.standing.version(),
             damage: self.losses.next(self.node),
-            takes_orders: !self.stop.is_said(),
+            takes_orders: !self.stop.is_said() && self.metrics.beats.get() > 0,
         })
     }
 
