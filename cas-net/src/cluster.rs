@@ -46,7 +46,7 @@ pub const MAX_JOIN_TOKEN_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 
 /// Nodes and placement. Implemented by the index and by the network.
 ///
-/// A call that names a node is refused with [`ServiceError::Denied`](crate::ServiceError::Denied) unless that node asks;
+/// A call that names a node is refused with [`Denied`](crate::ServiceError::Denied) unless that node asks;
 /// those for operators unless an operator asks.
 pub trait Cluster: Send + Sync {
     /// A one-use token for a node in this rack, that lives so many nanoseconds. For operators. It is shown once; the

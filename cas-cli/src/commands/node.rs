@@ -115,7 +115,7 @@ struct Serve {
     /// Bytes it may use, said when it joins [default: what the disk has]
     #[arg(long, env = "CAS_CAPACITY", value_parser = size, value_name = "SIZE")]
     capacity: Option<u64>,
-    /// UDP address and port to listen on; port 0 takes any [default: [::]:9475, or as when it joined]
+    /// UDP address and port to listen on; port 0 takes any [default: port 9475 of all, or as when it joined]
     #[arg(long, env = "CAS_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
     /// Host and port at which others reach it; may be repeated [default: where it listens, or its address on the way to the index]

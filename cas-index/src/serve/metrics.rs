@@ -1,7 +1,7 @@
 //! Numbers about a served index: counters and histograms that are kept here, and the text that Prometheus reads.
 //!
 //! Bounded: a family of numbers has at most [`MAX_CHILDREN`] sets of labels; what comes later counts as `other`.
-//! Gauges are not kept: they are looked at when somebody asks ([`super::gauges`]).
+//! Gauges are not kept: they are looked at when somebody asks (`gauges`).
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};

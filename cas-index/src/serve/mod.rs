@@ -1,6 +1,6 @@
 //! An index as a server: one process, one directory, three families of requests, and what it does by itself.
 //!
-//! Promise: every request runs as the key that its connection proved ([`doors`]); what was answered as done is durable as
+//! Promise: every request runs as the key that its connection proved (`doors`); what was answered as done is durable as
 //! the index promises it; a shutdown answers what was begun and leaves a checkpoint; a process that dies instead loses
 //! nothing that was acknowledged. Scheduled work never costs a push that runs ([`pace`]), and stands in [`history`].
 //! Not here: how things are decided (the state machine), the command line, who starts the process.

@@ -10,7 +10,7 @@
 //! peer are verified before they are kept. With the index away, reads go on by what was known last. After a failed sync nothing is
 //! acknowledged any more, and [`Member::fault`] says why.
 //!
-//! Memory for others: what [`ServerSettings`] bounds, at most [`settings::MAX_READS`] blocks being read, and for copies
+//! Memory for others: what [`ServerSettings`] bounds, at most `settings::MAX_READS` blocks being read, and for copies
 //! [`Settings::copy_workers`] × ([`Settings::copy_fetchers`] + 2) answers of peers.
 
 mod beat;

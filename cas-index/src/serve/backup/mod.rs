@@ -3,7 +3,7 @@
 //! Promise: an export that was written reads back whole or is refused; commands go on meanwhile, and none of them shows in
 //! it halfway. It holds everything the index knows, hashes of passwords among it, and not its key: whoever has both
 //! can be the index. A [`restore()`]d index begins a new era, believes no node that it has a block before it has looked, and
-//! sweeps nothing until somebody has looked too ([`held`]).
+//! sweeps nothing until somebody has looked too (`held`).
 
 mod format;
 mod restore;
