@@ -70,9 +70,9 @@ pub async fn serve(shared: &Arc<Shared>, incoming: Incoming) -> Result<(), Ended
             accepted = connection.accept_bi() => accepted,
             _ = look.tick(), if shared.services.knows.is_some() => {
                 if shared.services.knows.as_ref().is_some_and(|knows| !knows(&caller.peer)) {
-                    let why = Ended::Refused("it has not shown that it may ask anything here");
-                    send_away(&connection, &why).await;
-                    return Err(why);
+                    // Who has a ticket by now, or a new one, comes again and shows it.
+                    connection.close(close_code::FINISHED.into(), b"it has not shown that it may ask anything here");
+                    return Ok(());
                 }
                 continue;
             }
