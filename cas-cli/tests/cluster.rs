@@ -102,9 +102,16 @@ fn everybody_may_what_was_granted_and_no_more() {
     cluster.run("push", &["pull", "host/files", mine.to_str().unwrap()]).expect(12);
     cluster.run("push", &["forget", "host/files@1"]).expect(12);
     cluster.run("eve", &["snapshots"]).expect(1);
+    let refused = cluster.run("eve", &["push", &files]).expect(12);
+    assert!(refused.stderr.contains("may not make vaults"), "{}", refused.stderr);
     cluster.run("eve", &["nodes"]).expect(0);
     cluster.run("eve", &["node", "join-token", "--rack", "x"]).expect(12);
     cluster.run("eve", &["user", "list"]).expect(0);
+
+    // Another device of an owner, without a key: it reads, and takes nothing for damage that it cannot open.
+    cluster.login("desk", "ada", PASSWORD);
+    let read = cluster.run("desk", &["check", "--without-key", "--read-data", "--json"]).expect(0).summary();
+    assert_eq!((&read["blocks_read"], &read["num_errors"]), (&read["blocks"], &0.into()), "{read}");
 
     // Locks and quotas hold for owners as well.
     cluster.ada(["vault", "set", "--keep-locked", "30d"]).expect(0);

@@ -254,6 +254,7 @@ pub fn choose(vaults: Vec<VaultId>, wanted: Option<&str>) -> Result<VaultId> {
     let fitting: Vec<_> = vaults.into_iter().filter(|v| v.to_string().starts_with(&prefix)).collect();
     match &fitting[..] {
         [one] => Ok(*one),
+        [] if prefix.is_empty() => Err(ClientError::NotFound { what: "vault", name: "here".to_owned() }),
         [] => Err(ClientError::NotFound { what: "vault", name: prefix }),
         several => Err(ClientError::Ambiguous {
             text: format!("--vault {prefix:?}"),

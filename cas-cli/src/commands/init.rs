@@ -4,7 +4,7 @@ use crate::exit::Exit;
 use crate::workplace::Workplace;
 use cas_client::store::Store;
 use cas_client::vault::{NewVault, Vault};
-use cas_client::{ClientError, Result, identity, random};
+use cas_client::{ClientError, Result, ServiceError, identity, random};
 use cas_core::agebox::Identity;
 use cas_core::domain::{DomainRecord, Profile};
 use clap::{Args, ValueEnum};
@@ -65,6 +65,16 @@ pub fn create(work: &Workplace, profile: Profile) -> Result<(Store, Vault)> {
             made => made?,
         },
     };
+    if let Some(cluster) = store.cluster() {
+        let me = cluster.rights().whoami()?;
+        if !me.may_found {
+            let (user, hint) = (
+                me.device.user,
+                "an owner lets him into a vault: cas grant; an admin lets him make one: cas user vaults",
+            );
+            return Err(ServiceError::Denied(format!("{user} may not make vaults; {hint}")).into());
+        }
+    }
     let place = store.place();
     if store.cluster().is_none() && !store.index().vaults()?.is_empty() {
         work.printer.say(format!("{place} was a store without its descriptor; it is there again"));

@@ -2,6 +2,7 @@
 //!
 //! What a snapshot reaches is opened with its key, down to the plaintext; the rest is compared with its sum and its name.
 
+use super::fault::Fault;
 use super::part::{Part, Sample};
 use super::reached::{Needed, Reached};
 use super::{CheckProgress, in_one_line};
@@ -39,26 +40,6 @@ pub(super) struct Read {
     pub damaged: Vec<(BlockId, String)>,
     /// Blocks that nobody gave now, and why: that says nothing about them.
     pub unread: Vec<(BlockId, String)>,
-}
-
-/// Why a block was not found good.
-enum Fault {
-    /// It is not what it should be.
-    Damage(String),
-    /// Nobody who has it answers, or would give it.
-    Unread(String),
-}
-
-impl Fault {
-    fn of(error: ServiceError) -> Self {
-        match error {
-            ServiceError::Damaged { detail, .. } => Self::Damage(detail),
-            ServiceError::Unreachable { .. } | ServiceError::Busy(_) | ServiceError::Denied(_) => {
-                Self::Unread(error.to_string())
-            }
-            other => Self::Damage(other.to_string()),
-        }
-    }
 }
 
 /// Which blocks a sample means. `position`: where the last one ended.
@@ -142,7 +123,10 @@ impl Reading<'_> {
 
     /// Reads one block and verifies it as far as there are keys. Answers how many bytes are stored.
     fn verify(&self, needed: Option<Needed>, opener: &mut Opener, id: &BlockId) -> std::result::Result<u64, Fault> {
-        let frame = self.store.nodes().get(id).map_err(Fault::of)?;
+        let frame = self.store.nodes().get(id).map_err(|e| match e {
+            ServiceError::Damaged { detail, .. } => Fault::Damage(detail),
+            other => Fault::of(other.into()),
+        })?;
         self.verify_frame(needed, opener, id, &frame).map_err(Fault::Damage)?;
         Ok(frame.len() as u64)
     }

@@ -4,6 +4,7 @@
 //! against its target; every page's and list's clear children against the references inside and against those that the
 //! index counts by. What cannot be opened for want of a key is followed by its clear children alone.
 
+use super::fault::Fault;
 use super::reached::Reached;
 use super::{CheckReport, Findings, in_one_line};
 use crate::error::{ClientError, Result};
@@ -13,7 +14,7 @@ use crate::vault::Vault;
 use cas_core::frame::Header;
 use cas_core::id::{BlockId, Kind, SnapshotId};
 use cas_core::manifest::{
-    BlockSource, EntryWithIds, FileType, List, Manifest, ManifestPath, Met, OpenedBlock, ReadCause, Reference, Survey,
+    BlockSource, EntryWithIds, FileType, List, Manifest, ManifestPath, Met, OpenedBlock, Reference, Survey,
 };
 use cas_core::secret::ContentKey;
 use cas_core::snapshot::SnapshotObject;
@@ -76,7 +77,7 @@ impl Walk<'_> {
                 }
                 _ => {
                     report.closed += 1;
-                    self.follow(row.root, &mut pass.reached, &mut |id, why| pass.found.block(id, why, false))?;
+                    self.follow(row.root, &mut pass.reached, &mut |id, fault| pass.found.fault(id, fault, false))?;
                 }
             }
             match pass.failure.take() {
@@ -159,7 +160,7 @@ impl Walk<'_> {
     }
 
     /// Goes by clear children alone.
-    fn follow(&self, root: BlockId, reached: &mut Reached, wrong: &mut dyn FnMut(BlockId, String)) -> Result<()> {
+    fn follow(&self, root: BlockId, reached: &mut Reached, wrong: &mut dyn FnMut(BlockId, Fault)) -> Result<()> {
         reached.add(&root, Kind::Page, None);
         let mut open = vec![root];
         while let Some(id) = open.pop() {
@@ -187,16 +188,16 @@ impl Walk<'_> {
     }
 
     /// The children in a block's header, which its id commits to and the index must count by.
-    fn clear_children(&self, id: &BlockId) -> std::result::Result<Vec<BlockId>, String> {
-        let frame = self.store.nodes().get(id).map_err(|e| in_one_line(&e))?;
-        let (header, _) = Header::parse(&frame).map_err(|e| in_one_line(&e))?;
+    fn clear_children(&self, id: &BlockId) -> std::result::Result<Vec<BlockId>, Fault> {
+        let frame = self.store.nodes().get(id).map_err(|e| Fault::of(e.into()))?;
+        let (header, _) = Header::parse(&frame).map_err(|e| Fault::Damage(in_one_line(&e)))?;
         if header.id() != *id {
-            return Err("its header is that of another block".to_owned());
+            return Err(Fault::Damage("its header is that of another block".to_owned()));
         }
         match self.store.index().children(id) {
             Ok(counted) if counted == header.children => Ok(header.children),
-            Ok(_) => Err(COUNTED.to_owned()),
-            Err(e) => Err(in_one_line(&e)),
+            Ok(_) => Err(Fault::Damage(COUNTED.to_owned())),
+            Err(e) => Err(Fault::of(e.into())),
         }
     }
 
@@ -230,8 +231,7 @@ impl Walk<'_> {
                 }
             }
             Met::Unusable(e) => {
-                let is_damage = matches!(*e.cause, ReadCause::Source(_));
-                pass.found.block(e.block, in_one_line(&e.cause), is_damage);
+                pass.found.unusable(e.block, *e.cause);
             }
         }
         pass.failure = self.go_on().err();
@@ -251,7 +251,7 @@ impl Walk<'_> {
                     open.extend(pass.add(&references, &children));
                 }
                 // Where its bytes are good, its file will say what is wrong with it.
-                Err(e) => pass.found.block(id, in_one_line(&e), true),
+                Err(e) => pass.found.fault(id, Fault::of(e), true),
             }
         }
     }
@@ -322,7 +322,7 @@ impl Pass<'_> {
 fn check_list(manifest: &Manifest<&Fetcher>, file: &EntryWithIds, found: &mut Findings) {
     for piece in manifest.pieces(file).into_iter().flatten() {
         if let Err(e) = piece {
-            found.block(e.block, in_one_line(&e.cause), matches!(e.cause, ReadCause::Source(_)));
+            found.unusable(e.block, e.cause);
         }
     }
 }
