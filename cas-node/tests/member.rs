@@ -9,6 +9,7 @@ use cas_net::address::Address;
 use cas_net::chain::{Chained, Returned, Way};
 use cas_net::cluster::{CopyFailed, CopyFault, CopyOrder, Damage, Order};
 use cas_net::rights::Revocations;
+use cas_net::rights::calls::ShowTicket;
 use cas_net::rights::ticket::{Ticket, TicketRights};
 use cas_net::*;
 use cas_node::Options;
@@ -17,7 +18,7 @@ use cas_node::member::{self, Member, MemberOptions};
 use cluster::*;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use world::block;
 
@@ -790,4 +791,38 @@ fn an_index_that_was_restored_with_an_older_layout_is_followed() {
     world.beat(&node);
     assert_eq!(node.layout(), 5);
     put(&Client::new(51).welcome(&node), 5, &block(2, 0, 100));
+}
+
+/// Shows the ticket that is there when it connects.
+struct Renewed(Mutex<Ticket>);
+
+impl Introduce for Renewed {
+    fn calls(&self) -> Vec<RawCall> {
+        vec![RawCall::of(&ShowTicket { ticket: *self.0.lock().unwrap() })]
+    }
+}
+
+#[test]
+fn a_client_whose_ticket_has_expired_comes_again_with_a_new_one() {
+    let world = World::new();
+    world.join("a");
+    let mut options = world.options("a");
+    options.server.hello = Duration::from_secs(1);
+    let node = member::serve(options).unwrap();
+    world.all(&[&node], &[]);
+    let (writer, reader) = (Client::new(50), Client::new(51));
+    let kept = block(1, 0, 100);
+    put(&writer.welcome(&node), 5, &kept);
+    let until_ns = |end_ns| Ticket::sign(&index_key(), reader.key, DOMAIN, TicketRights::Read, Epoch(10), end_ns);
+    world.index.said().time_ns = NOW_NS + 60 * 1_000_000_000;
+    world.beat(&node);
+    world.beat(&node);
+    let renewed = Arc::new(Renewed(Mutex::new(until_ns(NOW_NS + 64 * 1_000_000_000))));
+    let there = RemoteNode::new(&reader.network, &node.address().unwrap());
+    there.connection().introduce(renewed.clone());
+    assert_eq!(there.get(&kept.id).unwrap(), kept.bytes);
+    *renewed.0.lock().unwrap() = until_ns(NOW_NS + HOUR_NS);
+    world.index.said().time_ns = NOW_NS + 120 * 1_000_000_000;
+    until(|| node.metrics().unwrap().contains("\ncas_node_connections 0\n"));
+    assert_eq!(there.get(&kept.id).unwrap(), kept.bytes);
 }
