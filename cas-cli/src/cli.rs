@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// Keeps files: deduplicated, compressed, encrypted before they leave this machine.
 #[derive(Debug, Parser)]
-#[command(name = "cas", version, about, long_about = None, max_term_width = 100, propagate_version = true)]
+#[command(name = "cas", version, long_about = None, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
