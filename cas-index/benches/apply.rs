@@ -9,7 +9,8 @@ mod support;
 use cas_core::frame::Header;
 use cas_core::id::BlockId;
 use cas_index::Index;
-use cas_net::{Index as _, Registration};
+use cas_net::cluster::{Cluster as _, DiskId, Join};
+use cas_net::{Index as _, Node as _, Registration};
 use std::time::Instant;
 use support::*;
 
@@ -71,6 +72,9 @@ fn main() {
     let session = world.start();
     let took = stage("have, all present, from the file", || have_all(&world, session, &ids));
     per_second("ids", ids.len(), took);
+    join(&world);
+    let took = stage("have in a cluster, all present", || have_all(&world, session, &ids));
+    per_second("ids", ids.len(), took);
 
     let (more_data, more_pages) = increment();
     let receipts = vec![
@@ -102,6 +106,13 @@ fn increment() -> (Vec<Header>, Vec<Header>) {
     };
     let pages = data_blocks.chunks(13).enumerate().map(leaf).collect();
     (data_blocks, pages)
+}
+
+/// From now on every block has a partition with members that have to have it.
+fn join(world: &World) {
+    let token = Some(world.index().join_token("r1", 1_000_000_000).unwrap());
+    let (node, disk) = (world.node.id(), DiskId([1; 16]));
+    world.index().join(&Join { node, token, disk, capacity: 1 << 40, addresses: vec![] }).unwrap();
 }
 
 fn have_all(world: &World, session: cas_net::SessionId, ids: &[BlockId]) {

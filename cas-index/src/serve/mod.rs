@@ -3,6 +3,9 @@
 //! Promise: every request runs as the key that its connection proved (`doors`); what was answered as done is durable as
 //! the index promises it; a shutdown answers what was begun and leaves a checkpoint; a process that dies instead loses
 //! nothing that was acknowledged. Scheduled work never costs a push that runs ([`pace`]), and stands in [`history`].
+//! Memory: the cache of redb and the changes since the last checkpoint ([`crate::Options`]), twice the latter while one is made;
+//! what requests hold ([`cas_net::server::ServerSettings`]); receipts of a million blocks that wait for their pages; per node
+//! some ten thousand blocks to heal; the newest thousand runs. An export holds one more copy of the changes.
 //! Not here: how things are decided (the state machine), the command line, who starts the process.
 
 pub mod backup;

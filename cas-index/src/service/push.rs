@@ -1,6 +1,6 @@
 //! What a push asks: a session, what is there, registration, commit. DESIGN §7.1.
 
-use super::receipts::Word;
+use super::receipts::{Word, take_all};
 use super::{By, Index, unexpected};
 use crate::cluster::command::MoreCover;
 use crate::cluster::{self, Placement};
@@ -106,10 +106,7 @@ impl Index {
         for receipt in &registration.receipts {
             self.verify(receipt)?;
         }
-        let mut memory = self.memory();
-        let waiting = memory.entry(session).or_default();
-        registration.receipts.iter().for_each(|receipt| waiting.take(receipt));
-        drop(memory);
+        take_all(&mut self.memory(), session, &registration.receipts);
 
         let heals = self.heals(&live, &registration.receipts, &pages)?;
         let mut rest = &pages[..];

@@ -13,6 +13,8 @@ use std::collections::HashMap;
 
 /// Blocks whose receipts wait, per session.
 const MAX_WAITING: usize = 1 << 18;
+/// And of all sessions together.
+const MAX_WAITING_IN_ALL: usize = 1 << 20;
 
 /// Receipts of one block that one registration uses.
 const MAX_WORDS: usize = 8;
@@ -42,11 +44,14 @@ impl Memory {
         Self { seen_ns: now_ns, ..Self::default() }
     }
 
-    /// Takes what a verified receipt says.
-    pub(super) fn take(&mut self, receipt: &Receipt) {
+    /// Takes what a verified receipt says, as far as there is room.
+    fn take(&mut self, receipt: &Receipt, room: &mut usize) {
         for block in &receipt.blocks {
-            if self.waiting.len() >= MAX_WAITING && !self.waiting.contains_key(&block.id) {
-                continue;
+            if !self.waiting.contains_key(&block.id) {
+                if self.waiting.len() >= MAX_WAITING || *room == 0 {
+                    continue;
+                }
+                *room -= 1;
             }
             let (node, grant, has_children) = (receipt.node.0, receipt.grant_epoch, block.kind.has_children());
             let word = Word { node, grant, sum: block.sum, len: block.len, has_children };
@@ -84,6 +89,14 @@ impl Memory {
             self.waiting.remove(id);
         }
     }
+}
+
+/// Takes what verified receipts of a session say.
+pub(super) fn take_all(all: &mut HashMap<SessionId, Memory>, session: SessionId, receipts: &[Receipt]) {
+    let waiting: usize = all.values().map(|memory| memory.waiting.len()).sum();
+    let mut room = MAX_WAITING_IN_ALL.saturating_sub(waiting);
+    let own = all.entry(session).or_default();
+    receipts.iter().for_each(|receipt| own.take(receipt, &mut room));
 }
 
 impl Index {
