@@ -13,6 +13,7 @@
 //! long siege: `CAS_SIEGE_ROUNDS=200 CAS_SIEGE_SEED=n cargo test -p cas-tests --test siege --release -- --nocapture`.
 
 mod attacks;
+mod canary;
 mod desk;
 mod dice;
 mod person;

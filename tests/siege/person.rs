@@ -112,6 +112,22 @@ impl Person {
         self.pull(&self.desk, version, &EXCUSES).map(Some)
     }
 
+    /// Pulls all of them, which must succeed.
+    pub fn pull_all(&self, desk: &Desk) -> Result<(), String> {
+        self.acked.keys().try_for_each(|version| self.pull(desk, *version, &[0]).map(drop))
+    }
+
+    /// Forgets all but the newest.
+    pub fn tidy(&mut self, kept: usize) -> Result<(), String> {
+        let old = self.acked.len().saturating_sub(kept);
+        for version in self.acked.keys().take(old).copied().collect::<Vec<_>>() {
+            self.acked.remove(&version);
+            self.forgotten.insert(version);
+            self.desk.cas(["forget", &format!("{}@{version}", self.name)])?.ok()?;
+        }
+        Ok(())
+    }
+
     fn pull(&self, desk: &Desk, version: u64, codes: &[i32]) -> Result<Done, String> {
         let back = desk.path("back");
         let _ = fs::remove_dir_all(&back);

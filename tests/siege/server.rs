@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 /// See the module.
 pub struct Server {
     pub party: Party,
+    /// Where it listens, behind its relay.
+    pub port: u16,
+    /// What it is called with.
+    pub args: Vec<String>,
     desk: Desk,
-    args: Vec<String>,
     sky: Arc<Sky>,
     state: Mutex<State>,
 }
@@ -26,8 +29,8 @@ struct State {
 
 impl Server {
     /// One that serves with these arguments.
-    pub fn new(party: Party, desk: Desk, args: Vec<String>, sky: Arc<Sky>) -> Self {
-        Self { party, desk, args, sky, state: Mutex::default() }
+    pub fn new(party: Party, port: u16, desk: Desk, args: Vec<String>, sky: Arc<Sky>) -> Self {
+        Self { party, port, args, desk, sky, state: Mutex::default() }
     }
 
     /// Starts it, if it does not run, and waits until it listens.

@@ -10,6 +10,10 @@ use std::time::Duration;
 
 /// People who push.
 const PEOPLE: usize = 2;
+/// Versions of everybody that are kept when all have been looked at.
+const KEPT: usize = 5;
+/// Now and then a push is large enough to be under way when something happens.
+const LARGE: usize = 6 << 20;
 /// Between two collections.
 const GC_PAUSE: Duration = Duration::from_millis(300);
 
@@ -99,12 +103,23 @@ impl Siege {
         self.town.rest()?;
         for person in &mut self.people {
             person.verify(&self.elsewhere)?;
+            person.tidy(KEPT)?;
         }
+        self.town.rest()?;
         // Laws 3, 4 and 7: counts, copies, bytes.
         let checked = self.town.office.cas(["check", "--read-data", "--recount", "--json"])?;
-        checked.ok().map_err(|why| format!("laws 3, 4, 7: {why}"))?;
+        let checked = checked.ok().map_err(|why| format!("laws 3, 4, 7: {why}"))?;
+        let read = checked.summary()?["blocks_read"].as_u64();
+        if read.is_none_or(|blocks| blocks == 0) {
+            return Err(format!("law 11: it has read nothing, and says that nothing is wrong: {checked:#?}"));
+        }
         self.check_collected()?;
         self.town.faults()
+    }
+
+    /// Law 1, on a device that remembers nothing.
+    pub fn pull_everything(&self) -> Result<(), String> {
+        self.people.iter().try_for_each(|person| person.pull_all(&self.elsewhere))
     }
 
     /// Law 5: with nobody pushing, everything that is condemned goes from every node.
@@ -132,6 +147,9 @@ fn note(trouble: &Mutex<Vec<String>>, done: Result<(), String>) {
 fn work(person: &mut Person, dice: &mut Dice, duty: Duty, tally: &Tally, over: &AtomicBool) -> Result<(), String> {
     loop {
         person.change(dice);
+        if dice.once_in(3) {
+            person.write_new(dice, LARGE);
+        }
         let pushed = person.push()?.one_of(duty.codes())?;
         tally.pushes.fetch_add(1, Ordering::Relaxed);
         tally.pushed.fetch_add(u64::from(pushed.code == 0), Ordering::Relaxed);

@@ -36,6 +36,8 @@ pub struct Town {
     /// Of the admin, who is also the owner of the vault.
     pub office: Desk,
     pub address: String,
+    /// The only vault.
+    pub vault: String,
     relays: Vec<Relay>,
     dir: TempDir,
 }
@@ -57,16 +59,18 @@ impl Town {
         let relay = Relay::start(Party::Index, port, sky.clone());
         let address = format!("cas://{key}@127.0.0.1:{}", relay.port());
         let args = index_args(&text(&place), port, relay.port());
-        let index = Server::new(Party::Index, Desk::new(dir.path().join("index-desk")), args, sky.clone());
+        let index = Server::new(Party::Index, port, Desk::new(dir.path().join("index-desk")), args, sky.clone());
         index.start()?;
         office.cas(["login", &address, "--user", "ada"])?.ok()?;
-        let mut town = Self { sky, index, nodes: vec![], office, address, relays: vec![relay], dir };
+        let mut town =
+            Self { sky, index, nodes: vec![], office, address, vault: String::new(), relays: vec![relay], dir };
         for _ in 0..nodes {
             town.add_node()?;
         }
         town.start_all()?;
         town.office.cas(["layout", "apply", "--pool", pool])?.ok()?;
-        town.office.cas(["init", "--blocks", "fine"])?.ok()?;
+        let founded = town.office.cas(["init", "--blocks", "fine", "--json"])?.ok()?;
+        town.vault = field(&founded.summary()?, "vault")?;
         town.rest()?;
         Ok(town)
     }
@@ -91,7 +95,7 @@ impl Town {
         let relay = Relay::start(Party::Node(n), port, self.sky.clone());
         let args = self.node_args(&self.node_dir(n), n, port, relay.port())?;
         let desk = Desk::new(self.dir.path().join(format!("node{n}-desk{port}")));
-        Ok((Server::new(Party::Node(n), desk, args, self.sky.clone()), relay))
+        Ok((Server::new(Party::Node(n), port, desk, args, self.sky.clone()), relay))
     }
 
     fn node_args(&self, dir: &std::path::Path, n: usize, port: u16, relay: u16) -> Result<Vec<String>, String> {
@@ -112,9 +116,26 @@ impl Town {
     /// The key under which a node is known: whatever reaches it through this relay.
     pub fn node_key(&self, n: usize) -> Result<String, String> {
         let nodes = self.office.cas(["nodes", "--json"])?.ok()?;
-        let place = format!("127.0.0.1:{}", self.relays[n + 1].port());
+        let place = self.reached_at(n);
         let is_it = |node: &Value| node["addresses"].as_array().is_some_and(|all| all.iter().any(|at| at == &place));
         nodes.objects().iter().find(|node| is_it(node)).map_or(Err(format!("no node at {place}")), |n| field(n, "node"))
+    }
+
+    /// Where others reach a node.
+    pub fn reached_at(&self, n: usize) -> String {
+        format!("127.0.0.1:{}", self.relays[n + 1].port())
+    }
+
+    /// A node that runs joins an index that has never heard of it.
+    pub fn rejoin(&mut self, n: usize) -> Result<(), String> {
+        self.nodes[n].kill();
+        let (port, relay) = (self.nodes[n].port, self.relays[n + 1].port());
+        let args = self.node_args(&self.node_dir(n), n, port, relay)?;
+        let once = args.iter().cloned().chain(["--rejoin".to_owned()]).collect();
+        self.nodes[n].args = once;
+        self.nodes[n].start()?;
+        self.nodes[n].args = args;
+        Ok(())
     }
 
     /// A folder for a new device.

@@ -9,7 +9,7 @@ use crate::siege::{Duty, Siege};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-const NODE: usize = 0;
+pub const NODE: usize = 0;
 /// So many bytes of each segment.
 const FLIPS: usize = 40;
 /// A segment that cannot be recognised is another attack: the header stays.
