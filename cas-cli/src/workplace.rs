@@ -6,12 +6,13 @@ use cas_client::address::{Address, AddressError};
 use cas_client::places::Places;
 use cas_client::store::cluster::{Cluster, Reach, is_address};
 use cas_client::store::lock::Patience;
-use cas_client::store::{Access, Store};
+use cas_client::store::{Access, Store, now_ns};
 use cas_client::vault::Vault;
 use cas_client::{ClientError, Result, identity, remembered};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Set by Ctrl-C; every long operation looks at it.
 pub static STOP: AtomicBool = AtomicBool::new(false);
@@ -152,6 +153,11 @@ impl Workplace {
         let mut vault = Vault::open(store, self.identities()?, wanted, &self.places.state)?;
         if let Some(cluster) = store.cluster() {
             cluster.admit(&vault.id(), &vault.keys().domain_id())?;
+        }
+        if let Some(away) = store.away() {
+            let ago = now_ns().saturating_sub(away.told_ns).max(0) as u64;
+            let ago = crate::printer::duration(Duration::from_nanos(ago));
+            self.printer.warn(format!("{}; what it said {ago} ago stands in its place", away.why));
         }
         let memory = vault.memory();
         if let Some(damage) = memory.damage() {
