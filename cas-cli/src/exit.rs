@@ -2,6 +2,7 @@
 
 use cas_client::ClientError;
 use cas_client::ServiceError;
+use std::io::ErrorKind;
 
 /// What the process ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,8 @@ fn advice(error: &ClientError) -> Option<&'static str> {
             "--identity FILE or CAS_IDENTITY names another; cas key restore makes one from the recovery key"
         }
         ClientError::WrongKey { .. } => {
-            "--identity FILE or CAS_IDENTITY names the identity it was made with; the recovery key works too"
+            "--identity FILE or CAS_IDENTITY names the identity it was made with; the recovery key works too; an owner lets \
+             others in with cas grant --card or cas vault add-member, for what is pushed from then on"
         }
         ClientError::LockedIdentity(_) => "set CAS_PASSPHRASE, or unlock it with cas key unlock",
         ClientError::Damaged { .. } => {
@@ -121,6 +123,9 @@ fn advice(error: &ClientError) -> Option<&'static str> {
             "compare the key with the one that the server prints; cas login remembers another address"
         }
         ClientError::Service(ServiceError::Protocol(_)) => "compare cas --version on both ends: upgrade the older one",
+        ClientError::Service(ServiceError::Io { source, .. }) if source.kind() == ErrorKind::AddrInUse => {
+            "another server listens there: --listen and --http take another port, or port 0 for any"
+        }
         ClientError::Service(ServiceError::Denied(_)) => {
             "cas whoami tells who this device is and what it may; cas login enrols it"
         }

@@ -30,10 +30,10 @@ pub enum ClientError {
     #[error("there is no identity in {}", .0.display())]
     NoIdentity(PathBuf),
     /// The identity opens nothing here.
-    #[error("this identity does not open vault {vault}")]
+    #[error("this identity does not open {what}")]
     WrongKey {
         /// The vault or snapshot that stays closed.
-        vault: String,
+        what: String,
     },
     /// The identity file is locked with a passphrase.
     #[error("the identity in {} is locked with a passphrase", .0.display())]

@@ -295,7 +295,7 @@ fn index_lost(store: &Store, what: &str) -> ClientError {
 
 fn keyring_error(vault: VaultId, error: KeyringError) -> ClientError {
     match error {
-        KeyringError::Box(BoxError::NoMatchingKey) => ClientError::WrongKey { vault: vault.to_string() },
+        KeyringError::Box(BoxError::NoMatchingKey) => ClientError::WrongKey { what: format!("vault {vault}") },
         KeyringError::Format(cause) => ClientError::Format { what: format!("the keyring of vault {vault}"), cause },
         KeyringError::RolledBack { known, found } => ClientError::RolledBack {
             what: format!("the keyring of vault {vault}"),
@@ -311,7 +311,7 @@ fn keyring_error(vault: VaultId, error: KeyringError) -> ClientError {
 fn snapshot_error(snapshot: &SnapshotId, error: SnapshotError) -> ClientError {
     match error {
         SnapshotError::Box(BoxError::NoMatchingKey) => {
-            ClientError::WrongKey { vault: format!("of snapshot {}", snapshot.short()) }
+            ClientError::WrongKey { what: format!("snapshot {}", snapshot.short()) }
         }
         SnapshotError::Format(cause) => ClientError::Format { what: format!("snapshot {}", snapshot.short()), cause },
         SnapshotError::Invalid(why) => ClientError::Usage(format!("a snapshot needs {why}")),
