@@ -239,6 +239,7 @@ fn drawn<const N: usize>() -> Result<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cas_core::id::Epoch;
 
     fn home() -> (tempfile::TempDir, Home) {
         let dir = tempfile::tempdir().unwrap();
@@ -264,6 +265,29 @@ mod tests {
         assert!(said.contains("disk-id") && said.contains("counted anew"), "{said}");
         fs::write(home.dir().join("key"), b"short").unwrap();
         assert!(matches!(home.seed(), Err(ServiceError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_membership_is_kept_as_it_was_said_and_damage_is_no_other_cluster() {
+        let (_dir, home) = home();
+        assert_eq!(home.membership().unwrap(), None);
+        let index = Address::new(PublicKey([4; 32]), "[::1]:9474".parse().unwrap());
+        let listen = "0.0.0.0:9475".parse().unwrap();
+        let member = Membership { index, capacity: 7 << 40, listen, addresses: vec!["node-1.example:9475".into()] };
+        home.keep_membership(&member).unwrap();
+        assert_eq!(home.membership().unwrap(), Some(member));
+        fs::write(home.dir().join("cluster"), b"rubbish").unwrap();
+        assert!(matches!(home.membership(), Err(ServiceError::Damaged { .. })));
+    }
+
+    #[test]
+    fn revocations_are_those_of_one_index() {
+        let (_dir, home) = home();
+        let (index, other) = (PublicKey([4; 32]), PublicKey([5; 32]));
+        let revoked = Revocations { version: Epoch(9), all_before: Epoch(3), devices: vec![(other, Epoch(8))] };
+        assert_eq!(home.revocations(&index), None);
+        home.keep_revocations(&index, &revoked).unwrap();
+        assert_eq!((home.revocations(&index), home.revocations(&other)), (Some(revoked), None));
     }
 
     #[test]

@@ -10,8 +10,8 @@
 //! peer are verified before they are kept. With the index away, reads go on by what was known last. After a failed sync nothing is
 //! acknowledged any more, and [`Member::fault`] says why.
 //!
-//! Memory for others: what [`ServerSettings`] bounds, at most `settings::MAX_READS` blocks being read, and for copies
-//! [`Settings::copy_workers`] × ([`Settings::copy_fetchers`] + 2) answers of peers.
+//! Memory for others: what [`ServerSettings`] bounds, and blocks that are sent on once more meanwhile; 16 reads of 8 MiB and a block;
+//! for copies [`Settings::copy_workers`] × (2 × [`Settings::copy_fetchers`] + 3) answers of 4 MiB or one block.
 
 mod beat;
 mod care;
