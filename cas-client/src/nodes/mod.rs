@@ -41,6 +41,9 @@ pub type Reach = dyn Fn(&NodeInfo) -> Option<Arc<dyn Node>> + Send + Sync;
 /// Hears of a layout.
 pub type Note = dyn Fn(&Layout) + Send + Sync;
 
+/// Shows a node that refuses this client a newer ticket. Answers whether that is worth another try.
+pub type Admit = dyn Fn(&NodeId) -> bool + Send + Sync;
+
 /// How long an index that did not answer is not asked for a newer layout.
 const AWAY_PAUSE: Duration = Duration::from_secs(15);
 
@@ -61,6 +64,7 @@ struct Source {
     reports: Reports,
     /// Hears of each new layout.
     note: Box<Note>,
+    admit: Box<Admit>,
     /// Before this nobody asks for a layout: the index did not answer.
     ask_after: Mutex<Option<Instant>>,
 }
@@ -83,7 +87,8 @@ impl Nodes {
         let view = View::of(layout, &reach, None);
         let choice = Arc::new(Choice::in_rack(rack));
         let reports = Reports::to(cluster.clone());
-        let source = Source { cluster, reach, reports, note: Box::new(|_| ()), ask_after: Mutex::default() };
+        let (note, admit) = (Box::new(|_: &Layout| ()), Box::new(|_: &NodeId| false));
+        let source = Source { cluster, reach, reports, note, admit, ask_after: Mutex::default() };
         Self {
             view: RwLock::new(Arc::new(view)),
             source: Some(source),
@@ -100,6 +105,22 @@ impl Nodes {
             source.note = note;
         }
         self
+    }
+
+    /// Has somebody show newer tickets to nodes that refuse this client: one lives for hours, a push may take days.
+    #[must_use]
+    pub fn admitted_by(mut self, admit: Box<Admit>) -> Self {
+        if let Some(source) = &mut self.source {
+            source.admit = admit;
+        }
+        self
+    }
+
+    /// Whether one of these nodes, that refused this client, may take it now.
+    fn is_admitted(&self, refused_by: &[NodeId]) -> bool {
+        let Some(source) = &self.source else { return false };
+        // Each of them is shown the ticket.
+        refused_by.iter().filter(|node| (source.admit)(node)).count() > 0
     }
 
     /// The layout that is gone by now, with a way to each node.

@@ -24,6 +24,8 @@ pub(super) struct Findings<E> {
     pub(super) damaged: Vec<Damage>,
     /// A node goes by another layout.
     stale: bool,
+    /// Nodes that take no orders from this client.
+    refused_by: Vec<NodeId>,
 }
 
 impl Nodes {
@@ -44,10 +46,11 @@ impl Nodes {
         id: &BlockId,
         open: &mut dyn FnMut(Vec<u8>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
-        let mut findings = Findings { refused: None, damaged: Vec::new(), stale: false };
+        let mut findings = Findings { refused: None, damaged: Vec::new(), stale: false, refused_by: Vec::new() };
         let view = self.view();
         let mut found = self.read_in(&view, id, open, &mut findings);
-        if (found.is_err() || findings.stale) && self.is_outdated(&view) && found.is_err() {
+        let is_outdated = (found.is_err() || findings.stale) && self.is_outdated(&view);
+        if found.is_err() && (self.is_admitted(&findings.refused_by) || is_outdated) {
             found = self.read_in(&self.view(), id, open, &mut findings);
         }
         self.report(&findings.damaged);
@@ -78,6 +81,9 @@ impl Nodes {
                     let is_gone = matches!(why, ServiceError::NotFound { .. }) && !candidate.behind;
                     if is_gone || matches!(why, ServiceError::Damaged { .. }) {
                         findings.damaged.push(damage);
+                    }
+                    if matches!(why, ServiceError::Denied(_)) {
+                        findings.refused_by.push(candidate.id);
                     }
                     findings.stale |= matches!(why, ServiceError::Conflict { .. });
                     worst = worse(worst, why);

@@ -54,6 +54,8 @@ struct Fake {
     busy: AtomicUsize,
     /// It goes by a newer layout, in which it is no member.
     foreign: AtomicBool,
+    /// It refuses this client.
+    strange: AtomicBool,
 }
 
 impl Fake {
@@ -74,10 +76,14 @@ impl Fake {
             full: no(),
             busy: AtomicUsize::new(0),
             foreign: no(),
+            strange: no(),
         })
     }
 
     fn alive(&self) -> Result<()> {
+        if self.strange.load(Relaxed) {
+            return Err(ServiceError::Denied("the ticket has expired".into()));
+        }
         if self.dead.load(Relaxed) { Err(gone()) } else { Ok(()) }
     }
 
@@ -686,4 +692,24 @@ fn what_is_read_ahead_is_bounded_over_all_readers() {
     assert!((1..=64).contains(&held.len()), "{}", held.len());
     drop(held);
     assert!(world.nodes.ahead(&ids).is_some(), "room comes back");
+}
+
+#[test]
+fn nodes_whose_ticket_has_expired_are_shown_another() {
+    let mut world = world(3);
+    world.push(1).unwrap();
+    let refuse = |world: &World| world.fakes.iter().for_each(|fake| fake.strange.store(true, Relaxed));
+    refuse(&world);
+    assert!(matches!(world.push(2), Err(ServiceError::Denied(_))), "there is no other");
+    assert!(matches!(world.nodes.get(&block(1).id), Err(ServiceError::Denied(_))));
+    let fakes = world.fakes.clone();
+    let admit = move |node: &NodeId| {
+        fakes.iter().filter(|fake| fake.id() == *node).for_each(|fake| fake.strange.store(false, Relaxed));
+        true
+    };
+    world.nodes = world.nodes.admitted_by(Box::new(admit));
+    assert_eq!(world.push(2).unwrap().len(), 3);
+    refuse(&world);
+    assert_eq!(world.nodes.get(&block(1).id).unwrap(), block(1).bytes);
+    assert!(world.fakes.iter().all(|fake| !world.nodes.choice.avoids(&fake.id())));
 }

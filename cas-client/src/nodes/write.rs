@@ -82,12 +82,20 @@ impl Nodes {
     /// [`ServiceError::Unreachable`] if for some block too few members can be asked to acknowledge it.
     pub fn offer(&self, grant: &Grant, ids: &[BlockId]) -> Result<Offered> {
         let mut again = Again::within(self.patience);
+        let mut is_shown = false;
         loop {
             let view = self.view();
             let why = match self.offer_in(view.clone(), grant, ids) {
                 Ok(offered) => return Ok(offered),
                 Err(why) => why,
             };
+            if matches!(why, ServiceError::Denied(_)) && !std::mem::replace(&mut is_shown, true) {
+                let nodes = view.layout.nodes.iter().map(|info| info.node);
+                let present: Vec<NodeId> = nodes.filter(|node| !self.choice.avoids(node)).collect();
+                if self.is_admitted(&present) {
+                    continue;
+                }
+            }
             if !self.is_outdated(&view) && (!is_passing(&why) || !again.pause()) {
                 return Err(why);
             }

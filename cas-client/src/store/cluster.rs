@@ -1,7 +1,7 @@
 //! A store that is a cluster: an index at an address, and the nodes that it names. DESIGN §8 to §10.
 //!
 //! Promise: nothing is said to a server whose key is not the one in its address; nodes are shown a ticket before anything else
-//! is asked of them; what the index said last is kept, so that a reader can go on while it is away ([`super::Away`]).
+//! is asked of them, and another one when it has expired; what the index said last is kept, so that a reader can go on while it is away ([`super::Away`]).
 
 use super::away::{Recalling, Watch};
 use super::kept::Kept;
@@ -13,13 +13,19 @@ use cas_net::address::{Address, SCHEME};
 use cas_net::cluster::{Cluster as Placement, Layout, NodeInfo, RemoteCluster};
 use cas_net::rights::calls::ShowTicket;
 use cas_net::rights::{RemoteRights, Rights, Ticket};
-use cas_net::{Identity, Index, Introduce, Network, Node, RawCall, RemoteIndex, RemoteNode, ServiceError, Settings};
+use cas_net::{
+    Connection, Identity, Index, Introduce, Network, Node, NodeId, RawCall, RemoteIndex, RemoteNode, ServiceError,
+    Settings,
+};
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The name that the layout is kept under.
 const LAYOUT: &str = "layout";
+/// A ticket so young is not asked for anew.
+const TICKET_PAUSE: Duration = Duration::from_secs(60);
 /// Bytes on their way to nodes, at most. As many again may have come back from nodes that failed.
 const IN_FLIGHT: usize = 128 << 20;
 
@@ -66,12 +72,23 @@ impl Store {
         let settings = Settings { reconnect: NODE_RECONNECT, in_flight: IN_FLIGHT, ..Settings::default() };
         let network = Network::new(Identity::from_seed(reach.device), settings);
         let (network, shown) = (network.map_err(|e| ClientError::io("open a socket", e))?, cluster.tickets.clone());
-        let to_node = move |info: &NodeInfo| to_node(&network, info, &shown);
+        let ways = Ways::default();
+        let known = ways.clone();
+        let to_node = move |info: &NodeInfo| {
+            let node = to_node(&network, info, &shown)?;
+            lock(&known).insert(info.node, node.connection().clone());
+            Some(Arc::new(node) as Arc<dyn Node>)
+        };
         let nodes = Nodes::of(cluster.placement.clone(), layout, reach.rack.clone(), Box::new(to_node));
         let index = Arc::new(Recalling::over(cluster.index.clone(), watch.clone()));
         let noting = watch.clone();
         let note = move |layout: &Layout| noting.kept().keep(LAYOUT, &Some(layout.clone()), now_ns());
-        let nodes = nodes.noting(Box::new(note)).into();
+        let (tickets, rights) = (cluster.tickets.clone(), cluster.rights.clone());
+        let admit = move |node: &NodeId| {
+            let way = lock(&ways).get(node).cloned();
+            way.is_some_and(|way| tickets.show_another(&*rights, &way))
+        };
+        let nodes = nodes.noting(Box::new(note)).admitted_by(Box::new(admit)).into();
         Ok(Self { index, nodes, home: Home::Cluster(cluster), watch: Some(watch) })
     }
 }
@@ -126,7 +143,7 @@ impl Cluster {
                 Err(ServiceError::Unreachable { peer: self.address.to_string(), detail }.into())
             }
             Ok(ticket) => {
-                self.tickets.keep(ticket);
+                self.tickets.keep(*vault, ticket);
                 Ok(())
             }
             Err(ServiceError::NotFound { .. }) => Ok(()),
@@ -138,30 +155,58 @@ impl Cluster {
 /// The tickets that this program holds, the newest of each domain.
 #[derive(Default)]
 struct Tickets {
-    held: Mutex<Vec<Ticket>>,
+    held: Mutex<Vec<Held>>,
+}
+
+/// How each node is reached. Not part of the tickets, which connections hold: they would hold one another.
+type Ways = Arc<Mutex<HashMap<NodeId, Connection>>>;
+
+#[derive(Clone, Copy)]
+struct Held {
+    vault: VaultId,
+    ticket: Ticket,
+    since: Instant,
 }
 
 impl Tickets {
-    fn keep(&self, ticket: Ticket) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.retain(|old| old.domain != ticket.domain);
-        held.push(ticket);
+    fn keep(&self, vault: VaultId, ticket: Ticket) {
+        let mut held = lock(&self.held);
+        held.retain(|old| old.ticket.domain != ticket.domain);
+        held.push(Held { vault, ticket, since: Instant::now() });
+    }
+
+    /// Asks the index for tickets anew, if these are not of this minute, and shows them to a node that refused the old ones. Answers
+    /// whether it took them.
+    fn show_another(&self, rights: &dyn Rights, way: &Connection) -> bool {
+        let held = lock(&self.held).clone();
+        for old in held.iter().filter(|old| old.since.elapsed() > TICKET_PAUSE) {
+            match rights.ticket(&old.vault, &old.ticket.domain) {
+                Ok(ticket) => self.keep(old.vault, ticket),
+                Err(why) => tracing::debug!("there is no other ticket: {why}"),
+            }
+        }
+        let fresh: Vec<Held> =
+            lock(&self.held).iter().filter(|held| held.since.elapsed() <= TICKET_PAUSE).copied().collect();
+        !fresh.is_empty() && fresh.iter().all(|held| way.call(&ShowTicket { ticket: held.ticket }).is_ok())
     }
 }
 
 impl Introduce for Tickets {
     fn calls(&self) -> Vec<RawCall> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.iter().map(|ticket| RawCall::of(&ShowTicket { ticket: *ticket })).collect()
+        lock(&self.held).iter().map(|held| RawCall::of(&ShowTicket { ticket: held.ticket })).collect()
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The node, at the first of its addresses that is one.
-fn to_node(network: &Arc<Network>, info: &NodeInfo, tickets: &Arc<Tickets>) -> Option<Arc<dyn Node>> {
+fn to_node(network: &Arc<Network>, info: &NodeInfo, tickets: &Arc<Tickets>) -> Option<RemoteNode> {
     let address = info.addresses.iter().find_map(|place| format!("{SCHEME}{}@{place}", info.node.0).parse().ok())?;
     let node = RemoteNode::new(network, &address);
     node.connection().introduce(tickets.clone());
-    Some(Arc::new(node))
+    Some(node)
 }
 
 fn no_layout() -> ServiceError {
