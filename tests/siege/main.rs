@@ -41,8 +41,10 @@ const SHORT: usize = 4;
 fn the_laws_hold_under_siege() {
     let seed = from_env("CAS_SIEGE_SEED").unwrap_or(1);
     let chosen: Option<String> = from_env("CAS_SIEGE_ATTACK");
-    let attacks: Vec<&Attack> =
-        attacks::ALL.iter().filter(|attack| chosen.as_ref().is_none_or(|name| name == attack.name)).collect();
+    let attacks: Vec<&Attack> = match &chosen {
+        None => attacks::ALL.iter().collect(),
+        Some(name) => attacks::ALL.iter().chain(attacks::NAMED).filter(|attack| attack.name == name).collect(),
+    };
     assert!(!attacks.is_empty(), "there is no such attack");
     let rounds = from_env("CAS_SIEGE_ROUNDS").unwrap_or(SHORT.min(attacks.len()));
     let mut siege = Siege::begin(seed).unwrap_or_else(|why| panic!("the town: {why}"));

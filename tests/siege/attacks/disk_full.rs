@@ -10,9 +10,9 @@ use std::path::Path;
 use std::process::Command;
 
 /// Room that is left: little more than below which a node refuses.
-const ROOM: u64 = 20 << 20;
+const ROOM: u64 = 18 << 20;
 /// New bytes of everybody.
-const NEW: usize = 4 << 20;
+const NEW: usize = 8 << 20;
 
 pub fn run(siege: &mut Siege, dice: &mut Dice) -> Result<(), String> {
     let n = dice.below(siege.town.nodes.len() as u64) as usize;
