@@ -7,6 +7,7 @@ mod away;
 mod collect;
 mod disk;
 mod drain;
+mod measure;
 mod member;
 mod person;
 mod push;

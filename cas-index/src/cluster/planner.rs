@@ -24,7 +24,7 @@ pub struct Throttle {
     pub moves_per_node: usize,
     /// Bytes of copies ordered from one node and not answered.
     pub bytes_per_node: u64,
-    /// After so many nanoseconds without an answer a copy is ordered again.
+    /// After so many nanoseconds without an answer a copy is ordered again. A node that still works on it does not begin anew.
     pub patience_ns: i64,
     /// Heal rows looked at in one step.
     pub look_step: usize,
@@ -32,7 +32,7 @@ pub struct Throttle {
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { moves_per_node: 256, bytes_per_node: 256 << 20, patience_ns: 60_000_000_000, look_step: 20_000 }
+        Self { moves_per_node: 256, bytes_per_node: 256 << 20, patience_ns: 20_000_000_000, look_step: 20_000 }
     }
 }
 
