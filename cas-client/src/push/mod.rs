@@ -16,6 +16,7 @@ mod commit;
 mod content;
 mod counters;
 mod exclude;
+mod heartbeat;
 mod problem;
 mod scan;
 mod source;
@@ -40,6 +41,7 @@ use cas_core::id::SnapshotId;
 use cas_net::{ServiceError, StartSession};
 use content::ContentReader;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use heartbeat::{BEAT, Heartbeat};
 use scan::{Scanned, Scanner, Shared};
 use statcache::{Cursor, StatCache, Writer};
 use std::path::{Path, PathBuf};
@@ -179,6 +181,7 @@ fn push_once(
         label: format!("push of {} (process {})", options.name, std::process::id()),
     })?;
     *begun = true;
+    let _heartbeat = Heartbeat::start(store.index().clone(), session.session, BEAT);
     let uploader = Uploader::new(
         store.index().clone(),
         store.nodes().clone(),
