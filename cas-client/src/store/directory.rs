@@ -172,12 +172,14 @@ fn check_version(path: &Path, text: &str) -> Result<()> {
 }
 
 fn read_seed(path: &Path) -> Result<[u8; 32]> {
-    let bytes = fs::read(path).map_err(|e| ClientError::io(format!("read {}", path.display()), e))?;
+    let damaged = |detail| ServiceError::Damaged { what: path.display().to_string(), detail };
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Err(damaged("is missing".to_owned()).into()),
+        Err(e) => return Err(ClientError::io(format!("read {}", path.display()), e)),
+    };
     let found = bytes.len();
-    bytes.try_into().map_err(|_| {
-        ServiceError::Damaged { what: path.display().to_string(), detail: format!("expected 32 bytes, found {found}") }
-            .into()
-    })
+    bytes.try_into().map_err(|_| damaged(format!("expected 32 bytes, found {found}")).into())
 }
 
 fn make_dir(path: &Path) -> Result<()> {
@@ -190,7 +192,6 @@ fn is_lost(seed: Result<[u8; 32]>) -> Result<bool> {
     match seed {
         Ok(_) => Ok(false),
         Err(ClientError::Service(ServiceError::Damaged { .. })) => Ok(true),
-        Err(ClientError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(true),
         Err(e) => Err(e),
     }
 }
