@@ -5,6 +5,7 @@ mod commands;
 mod entry;
 mod escape;
 mod exit;
+mod keep;
 mod log;
 mod measure;
 mod printer;

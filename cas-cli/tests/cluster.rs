@@ -3,6 +3,7 @@
 mod servers;
 mod support;
 
+use serde_json::json;
 use servers::{Cluster, eventually};
 use std::fs;
 use support::assert_same_tree;
@@ -117,6 +118,17 @@ fn everybody_may_what_was_granted_and_no_more() {
     cluster.ada(["vault", "set", "--keep-locked", "30d"]).expect(0);
     cluster.ada(["forget", "laptop/files@1"]).expect(16);
     cluster.ada(["vault", "set", "--keep-locked", "1d"]).expect(12);
+    cluster.ada(["vault", "set", "--prefix", "host"]).expect(2);
+    cluster.ada(["vault", "set", "--keep-daily", "7", "--keep-within", "1m", "--prefix", "host"]).expect(0);
+    cluster.run("bob", &["vault", "set", "--keep-last", "1"]).expect(12);
+    let rules = cluster.ada(["vault", "rules", "--json"]).expect(0).summary();
+    assert_eq!(rules["keep"], json!({"keep-daily": "7", "keep-within": "1m"}), "{rules}");
+    let run = cluster.ada(["gc", "run", "retention", "--wait", "--json"]).expect(0).summary();
+    assert_eq!((&run["task"], &run["end"]), (&"retention".into(), &"done".into()), "{run}");
+    let runs = cluster.ada(["gc", "history", "--json"]).expect(0).summary();
+    assert_eq!(runs["began"], run["began"], "{runs}");
+    cluster.run("bob", &["gc", "run", "gc"]).expect(12);
+    cluster.ada(["vault", "set", "--keep-all", "--prefix", "host"]).expect(0);
     cluster.ada(["quota", "user", "ada", "1K"]).expect(0);
     let more = fill(&cluster, "more", 3, 3, 200_000);
     cluster.ada(["push", &more, "--name", "laptop/more"]).expect(13);

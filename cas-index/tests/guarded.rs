@@ -10,7 +10,7 @@ use cas_index::Index;
 use cas_index::rights::{Caller, Guarded, govern};
 use cas_net::rights::audit::{Chain, Entry};
 use cas_net::rights::{
-    Account, EnrolToken, Lock, Login, NewToken, NewUser, Password, Rights, Role, RoleGrant, UserChange, Who,
+    Account, EnrolToken, Lock, Login, NewToken, NewUser, Password, Retention, Rights, Role, RoleGrant, UserChange, Who,
 };
 use cas_net::{Commit, Committed, Index as _, Node as _, Registration, Result, ServiceError, StartSession};
 use std::sync::Arc;
@@ -300,6 +300,30 @@ fn a_locked_version_stays_whoever_asks() {
     ada.set_lock(&Lock { vault, prefix: String::new(), keep_ns: 31 * DAY_NS }).unwrap();
     assert_eq!(world.console().empty_trash(i64::MAX).unwrap(), []);
     ada.undelete(&done.snapshot).unwrap();
+}
+
+#[test]
+fn rules_of_retention_are_set_by_those_who_may_forget_there() {
+    let world = World::new();
+    let ada = world.person("ada", 1);
+    let vault = world.vault(&ada, 11);
+    let rule = |prefix: &str, keep: &str| Retention { vault, prefix: prefix.into(), keep: keep.into() };
+    ada.set_retention(&rule("a", "keep-within=1y,keep-last=3")).unwrap();
+    assert_eq!(ada.retentions(&vault).unwrap(), [rule("a", "keep-last=3,keep-within=1y")], "in their one form");
+    for bad in ["keep-last=many", "keep-tag=a", "last=3"] {
+        assert!(is_denied(ada.set_retention(&rule("a", bad))), "{bad}");
+    }
+    assert!(is_denied(ada.set_retention(&rule("a//b", "keep-last=1"))), "no name begins so");
+    let (writer, pusher) = (world.person("wim", 2), world.person("pam", 3));
+    let role =
+        |role, user: &str| RoleGrant { role, vault: Some(vault), prefix: "a".into(), who: Who::User(user.into()) };
+    ada.grant_role(&role(Role::Writer, "wim")).unwrap();
+    ada.grant_role(&role(Role::Pusher, "pam")).unwrap();
+    writer.set_retention(&rule("a/b", "keep-daily=7")).unwrap();
+    assert!(is_denied(writer.set_retention(&rule("", "keep-daily=7"))), "only where he may forget");
+    assert!(is_denied(pusher.set_retention(&rule("a", ""))), "append-only is append-only");
+    writer.set_retention(&rule("a", "")).unwrap();
+    assert_eq!(ada.retentions(&vault).unwrap(), [rule("a/b", "keep-daily=7")]);
 }
 
 #[test]

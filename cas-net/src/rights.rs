@@ -13,8 +13,8 @@ mod role;
 pub mod ticket;
 
 pub use messages::{
-    Account, ClockState, DeviceInfo, EnrolToken, Enrolled, Identity, Lock, Login, NewToken, NewUser, Password, Usage,
-    UserChange, UserInfo,
+    Account, ClockState, DeviceInfo, EnrolToken, Enrolled, Identity, Lock, Login, NewToken, NewUser, Password,
+    Retention, Usage, UserChange, UserInfo,
 };
 pub use remote::{Ask, RemoteRights, answer};
 pub use role::{Role, RoleGrant, Roles, Who};
@@ -102,6 +102,15 @@ pub trait Rights: Send + Sync {
 
     /// The locks of a vault.
     fn locks(&self, vault: &VaultId) -> Result<Vec<Lock>>;
+
+    /// Sets the rules by which the index itself forgets versions, or takes them back. For those who may forget these names.
+    ///
+    /// # Errors
+    /// `Denied` for a text that is no policy; too many rules.
+    fn set_retention(&self, retention: &Retention) -> Result<()>;
+
+    /// The rules of a vault, by prefix.
+    fn retentions(&self, vault: &VaultId) -> Result<Vec<Retention>>;
 
     /// Sets a quota in stored bytes (each block once, however many copies there are), or lifts it. For an admin.
     fn set_quota(&self, of: &Account, bytes: Option<u64>) -> Result<()>;

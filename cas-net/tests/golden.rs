@@ -52,6 +52,16 @@ fn messages() -> BTreeMap<String, Vec<u8>> {
     all.0
 }
 
+fn families() -> [(Family, &'static [(u16, &'static str)]); 4] {
+    let (cluster, rights) = (cas_net::cluster::calls::METHODS, cas_net::rights::calls::METHODS);
+    [
+        (Family::Index, index::METHODS),
+        (Family::Node, node::METHODS),
+        (Family::Cluster, cluster),
+        (Family::Rights, rights),
+    ]
+}
+
 #[test]
 fn every_message_has_the_bytes_of_the_specification() {
     let write = std::env::var_os("CAS_GOLDEN").is_some_and(|v| v == "write");
@@ -75,10 +85,7 @@ fn every_file_belongs_to_a_message_and_every_method_has_its_files() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(known.contains_key(&name), "{name} belongs to no message");
     }
-    let cluster = cas_net::cluster::calls::METHODS;
-    for (family, methods) in
-        [(Family::Index, index::METHODS), (Family::Node, node::METHODS), (Family::Cluster, cluster)]
-    {
+    for (family, methods) in families() {
         for (number, name) in methods {
             assert!(known.contains_key(&format!("{family}-{number:02}-{name}.request.hex")), "{family} {name}");
         }
@@ -87,7 +94,7 @@ fn every_file_belongs_to_a_message_and_every_method_has_its_files() {
 
 #[test]
 fn numbers_are_given_once() {
-    for methods in [index::METHODS, node::METHODS, cas_net::cluster::calls::METHODS] {
+    for (_, methods) in families() {
         let numbers: std::collections::BTreeSet<_> = methods.iter().map(|(number, _)| number).collect();
         assert_eq!(numbers.len(), methods.len());
     }

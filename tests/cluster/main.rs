@@ -12,5 +12,6 @@ mod member;
 mod person;
 mod push;
 mod restore;
+mod retention;
 mod silent;
 mod world;

@@ -1,12 +1,13 @@
 //! `cas forget`: versions to the trash, named or by a policy.
 
 use crate::exit::Exit;
+use crate::keep::KeepOptions;
 use crate::workplace::Workplace;
 use cas_client::reference::Reference;
 use cas_client::store::{Store, now_ns};
 use cas_client::vault::Vault;
 use cas_client::{ClientError, Result, forget};
-use cas_core::retention::{Count, KeepPolicy, Moment, Plan, Span, Version};
+use cas_core::retention::{KeepPolicy, Moment, Plan, Version};
 use cas_net::SnapshotRow;
 use clap::Args;
 use serde_json::json;
@@ -20,27 +21,8 @@ pub struct Forget {
     /// Versions (NAME@3, an id), or with a policy the names it goes for [default: all names]
     #[arg(value_name = "REF")]
     references: Vec<String>,
-    /// Keep the newest N of each name
-    #[arg(short = 'l', long, value_name = "N")]
-    keep_last: Option<Count>,
-    /// Keep the newest of each of the last N hours that have one
-    #[arg(short = 'H', long, value_name = "N")]
-    keep_hourly: Option<Count>,
-    /// The same for days
-    #[arg(short = 'd', long, value_name = "N")]
-    keep_daily: Option<Count>,
-    /// The same for weeks
-    #[arg(short = 'w', long, value_name = "N")]
-    keep_weekly: Option<Count>,
-    /// The same for months
-    #[arg(short = 'm', long, value_name = "N")]
-    keep_monthly: Option<Count>,
-    /// The same for years
-    #[arg(short = 'y', long, value_name = "N")]
-    keep_yearly: Option<Count>,
-    /// Keep what is newer than this before the newest, like 1y5m7d2h
-    #[arg(long, value_name = "DURATION")]
-    keep_within: Option<Span>,
+    #[command(flatten)]
+    keep: KeepOptions,
     /// Keep what has this tag; may be repeated
     #[arg(long, value_name = "TAG")]
     keep_tag: Vec<String>,
@@ -115,17 +97,7 @@ impl Forget {
     }
 
     fn policy(&self) -> KeepPolicy {
-        KeepPolicy {
-            last: self.keep_last.unwrap_or_default(),
-            hourly: self.keep_hourly.unwrap_or_default(),
-            daily: self.keep_daily.unwrap_or_default(),
-            weekly: self.keep_weekly.unwrap_or_default(),
-            monthly: self.keep_monthly.unwrap_or_default(),
-            yearly: self.keep_yearly.unwrap_or_default(),
-            within: self.keep_within.unwrap_or_default(),
-            tags: self.keep_tag.iter().map(|tag| vec![tag.clone()]).collect(),
-            ..KeepPolicy::default()
-        }
+        KeepPolicy { tags: self.keep_tag.iter().map(|tag| vec![tag.clone()]).collect(), ..self.keep.policy() }
     }
 
     fn by_policy(

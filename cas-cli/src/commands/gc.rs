@@ -4,18 +4,24 @@ use crate::exit::Exit;
 use crate::printer::{bytes, duration};
 use crate::workplace::{STOP, Workplace};
 use crate::{table, time};
-use cas_client::Result;
 use cas_client::gc::{self, GcOptions, GcReport};
+use cas_client::serve::index::Task;
 use cas_client::serve::index::history::read;
-use cas_client::serve::index::{Cause, End};
 use cas_client::store::{Store, now_ns};
+use cas_client::{ClientError, Result};
 use cas_net::GcHolder;
+use cas_net::cluster::{MAX_RUNS, RunEnd, RunInfo};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const HOUR_NS: i64 = 3600 * 1_000_000_000;
+/// Between two questions whether a run has ended.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// The newest runs among which it must be.
+const ASKED_RUNS: u32 = 50;
 
 /// Empty the trash and give the space of what nobody needs back
 ///
@@ -38,20 +44,32 @@ pub struct Gc {
 #[derive(Debug, Subcommand)]
 enum GcCommand {
     /// Show what the index of a cluster did by itself, and how it ended: gc, scrub, retention, backup
+    ///
+    /// For operators; on the machine of the index also without it, from its folder.
     History {
-        /// Folder of the index, on its machine; it may be served
-        dir: PathBuf,
+        /// Folder of the index [default: ask the index]
+        dir: Option<PathBuf>,
         /// At most so many, the newest
         #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
-        last: usize,
+        last: u32,
+    },
+    /// Have the index of a cluster do now what it does by schedule. For operators
+    Run {
+        /// gc, scrub, retention or backup
+        task: Task,
+        /// Wait until it has ended; exit 1 if it failed, 11 if something held it back
+        #[arg(long)]
+        wait: bool,
     },
 }
 
 impl Gc {
     /// Runs it.
     pub fn run(self, work: &Workplace) -> Result<Exit> {
-        if let Some(GcCommand::History { dir, last }) = self.command {
-            return history(work, &dir, last);
+        match self.command {
+            Some(GcCommand::History { dir, last }) => return history(work, dir.as_deref(), last),
+            Some(GcCommand::Run { task, wait }) => return run(work, task, wait),
+            None => {}
         }
         let store = work.open()?;
         let done = collect(work, &store, self.now, self.trash_hours);
@@ -62,42 +80,89 @@ impl Gc {
     }
 }
 
-fn history(work: &Workplace, dir: &Path, last: usize) -> Result<Exit> {
-    let runs = read(dir)?;
-    let shown = &runs[runs.len().saturating_sub(last)..];
+/// The newest runs, newest first: from the index's folder, or by asking it.
+fn runs(work: &Workplace, dir: Option<&Path>, last: u32) -> Result<Vec<RunInfo>> {
+    match dir {
+        Some(dir) => Ok(read(dir)?.iter().rev().take(last as usize).map(RunInfo::from).collect()),
+        None => Ok(work.cluster()?.placement().runs(last)?),
+    }
+}
+
+fn history(work: &Workplace, dir: Option<&Path>, last: u32) -> Result<Exit> {
+    let runs = runs(work, dir, last)?;
     if work.printer.json() {
-        for run in shown {
-            let (end, why) = words(&run.end);
-            work.printer.object(&json!({
-                "task": run.task.name(), "asked": run.cause == Cause::Asked, "began": time::rfc3339(run.began_ns),
-                "ended": time::rfc3339(run.ended_ns), "waited_seconds": run.waited_ns / 1_000_000_000, "end": end,
-                "reason": why, "items": run.items, "bytes": run.bytes, "note": run.note,
-            }));
-        }
+        runs.iter().rev().for_each(|run| work.printer.object(&as_json(run)));
         return Ok(Exit::Ok);
     }
-    let rows = shown.iter().map(|run| {
-        let took = run.ended_ns.saturating_sub(run.began_ns).max(0).unsigned_abs();
-        let (end, why) = words(&run.end);
+    let rows = runs.iter().rev().map(|run| {
+        let took = run.ended_ns.map(|ended_ns| ended_ns.saturating_sub(run.began_ns).max(0).unsigned_abs());
+        let took = took.map_or(String::new(), |ns| duration(Duration::from_nanos(ns)));
+        let (end, why) = words(run);
         let note = if why.is_empty() { run.note.clone() } else { format!("{why}; {}", run.note) };
         let (items, size) = (run.items.to_string(), bytes(run.bytes));
-        let took = duration(Duration::from_nanos(took));
-        vec![time::local(run.began_ns), run.task.to_string(), end.to_owned(), took, items, size, note]
+        vec![time::local(run.began_ns), run.task.clone(), end.to_owned(), took, items, size, note]
     });
     let headings = ["BEGAN", "TASK", "END", "TOOK>", "ITEMS>", "BYTES>", "NOTE"];
     table::lines(&headings, rows).iter().for_each(|line| work.printer.line(line));
-    if shown.is_empty() {
+    if runs.is_empty() {
         work.printer.say("nothing was done by schedule yet");
     }
     Ok(Exit::Ok)
 }
 
-fn words(end: &End) -> (&'static str, &str) {
-    match end {
-        End::Done => ("done", ""),
-        End::Held(by) => ("held back", by),
-        End::Stopped => ("stopped", ""),
-        End::Failed(why) => ("failed", why),
+fn as_json(run: &RunInfo) -> serde_json::Value {
+    let (end, why) = words(run);
+    json!({
+        "task": run.task, "asked": run.slot_s.is_none(), "began": time::rfc3339(run.began_ns),
+        "ended": run.ended_ns.map(time::rfc3339), "waited_seconds": run.waited_ns / 1_000_000_000, "end": end,
+        "reason": why, "items": run.items, "bytes": run.bytes, "note": run.note,
+    })
+}
+
+fn words(run: &RunInfo) -> (&'static str, &str) {
+    match &run.end {
+        _ if run.ended_ns.is_none() => ("under way", ""),
+        RunEnd::Done => ("done", ""),
+        RunEnd::Held(by) => ("held back", by),
+        RunEnd::Stopped => ("stopped", ""),
+        RunEnd::Failed(why) => ("failed", why),
+    }
+}
+
+/// Has a task done. Waiting means: until there is a run of it that began after the newest one known before, and has ended.
+fn run(work: &Workplace, task: Task, wait: bool) -> Result<Exit> {
+    let cluster = work.cluster()?;
+    let of_task = |limit| -> Result<Vec<RunInfo>> {
+        let runs = cluster.placement().runs(limit)?;
+        Ok(runs.into_iter().filter(|run| run.task == task.name()).collect())
+    };
+    let before = of_task(MAX_RUNS)?.first().map(|run| run.began_ns);
+    cluster.placement().ask_run(task.name())?;
+    if !wait {
+        work.printer.say(format!("{task}: the index does it next; cas gc history shows how it ended"));
+        return Ok(Exit::Ok);
+    }
+    loop {
+        if STOP.load(Ordering::Relaxed) {
+            return Err(ClientError::Interrupted);
+        }
+        let ended = of_task(ASKED_RUNS)?.into_iter().find(|run| run.ended_ns.is_some() && Some(run.began_ns) > before);
+        let Some(run) = ended else {
+            std::thread::sleep(ASK_AGAIN);
+            continue;
+        };
+        let (end, why) = words(&run);
+        if work.printer.json() {
+            work.printer.object(&as_json(&run));
+        } else {
+            let colon = if why.is_empty() { "" } else { ": " };
+            work.printer.line(format!("{task} {end}{colon}{why}; {}", run.note));
+        }
+        return Ok(match run.end {
+            RunEnd::Done => Exit::Ok,
+            RunEnd::Held(_) | RunEnd::Stopped => Exit::Busy,
+            RunEnd::Failed(_) => Exit::Failed,
+        });
     }
 }
 

@@ -98,7 +98,7 @@ struct Serve {
     /// When nodes verify all they hold [default: 0 4 * * sun]
     #[arg(long, env = "CAS_SCRUB", value_name = "CRON")]
     scrub: Option<OrNone<Cron>>,
-    /// When the trash is emptied by age; gc does that too [default: none]
+    /// When versions are forgotten that the rules of their vault do not keep (cas vault set --keep-daily …) [default: 0 1 * * *]
     #[arg(long, env = "CAS_RETENTION", value_name = "CRON")]
     retention: Option<OrNone<Cron>>,
     /// When the index is exported to --backup-dir [default: 30 */6 * * *]

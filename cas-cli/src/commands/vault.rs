@@ -2,6 +2,7 @@
 
 use super::quota::Limit;
 use crate::exit::Exit;
+use crate::keep::KeepOptions;
 use crate::measure::{span, span_text};
 use crate::printer::bytes;
 use crate::workplace::Workplace;
@@ -11,9 +12,10 @@ use cas_client::{ClientError, Result};
 use cas_core::agebox::Recipient;
 use cas_core::id::PublicKey;
 use cas_core::keyring::{Change, Device, Member, Role};
-use cas_net::rights::{Account, Lock};
+use cas_net::rights::{Account, Lock, Retention};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Look after the vault: members, devices, what this client remembers of it
 #[derive(Debug, Args)]
@@ -57,22 +59,30 @@ enum VaultCommand {
     },
     /// Accept the store as it is now, after it was restored from an older copy on purpose
     Trust,
-    /// Set a retention lock or the quota of a vault in a cluster
+    /// Set a retention lock, rules of retention or the quota of a vault in a cluster
     ///
-    /// A lock only grows: no role and no clock shortens it.
-    Set(Settings),
+    /// A lock only grows: no role and no clock shortens it. Rules (--keep-daily 7 …) say which versions the index keeps when it forgets
+    /// by its schedule (cas index serve --retention): the others go to the trash, but never the newest of a name, nor what a lock keeps.
+    /// Each call says all rules of its prefix; a name follows those of its longest prefix.
+    Set(Box<Settings>),
+    /// Show the rules of retention of a vault in a cluster
+    Rules,
     /// Show the retention locks of a vault in a cluster
     Locks,
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
 struct Settings {
     /// Versions cannot be forgotten for so long after they were pushed, like 30d. For an owner
     #[arg(long, value_parser = span, value_name = "TIME")]
     keep_locked: Option<i64>,
-    /// Lock only this name and those under it
-    #[arg(long, value_name = "PREFIX", requires = "keep_locked", default_value = "", hide_default_value = true)]
+    #[command(flatten)]
+    keep: KeepOptions,
+    /// Take the rules of retention away
+    #[arg(long, conflicts_with = "KeepOptions")]
+    keep_all: bool,
+    /// Lock, or keep by these rules, only this name and those under it
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
     prefix: String,
     /// Stored bytes it may have, like 1T, or none. For an admin
     #[arg(long, value_name = "SIZE")]
@@ -97,6 +107,7 @@ impl Vault {
         let command = match self.command.unwrap_or(VaultCommand::Show) {
             VaultCommand::Set(settings) => return settings.set(work),
             VaultCommand::Locks => return locks(work),
+            VaultCommand::Rules => return rules(work),
             command => command,
         };
         let store = work.open()?;
@@ -126,7 +137,7 @@ impl VaultCommand {
 
     fn change(self) -> Result<Option<Change>> {
         Ok(Some(match self {
-            Self::Show | Self::Trust | Self::Set(_) | Self::Locks => return Ok(None),
+            Self::Show | Self::Trust | Self::Set(_) | Self::Locks | Self::Rules => return Ok(None),
             Self::AddMember { recipient, role, label } => {
                 let role = match role {
                     RoleArg::Owner => Role::Owner,
@@ -145,17 +156,25 @@ impl VaultCommand {
 
 impl Settings {
     fn set(self, work: &Workplace) -> Result<Exit> {
+        let policy = self.keep.policy();
+        if self.keep_locked.is_none() && self.quota.is_none() && policy.is_empty() && !self.keep_all {
+            let ways = "--keep-locked 30d, --keep-daily 7 (or another rule), --keep-all, --quota 1T";
+            return Err(ClientError::Usage(format!("say what to set: {ways}")));
+        }
         let cluster = work.cluster()?;
         let vault = choose(cluster.index().vaults()?, work.global.vault.as_deref())?;
         let rights = cluster.rights();
+        let of =
+            if self.prefix.is_empty() { format!("vault {vault}") } else { format!("{} in vault {vault}", self.prefix) };
         if let Some(keep_ns) = self.keep_locked {
-            let of = if self.prefix.is_empty() {
-                format!("vault {vault}")
-            } else {
-                format!("{} in vault {vault}", self.prefix)
-            };
-            rights.set_lock(&Lock { vault, prefix: self.prefix, keep_ns })?;
+            rights.set_lock(&Lock { vault, prefix: self.prefix.clone(), keep_ns })?;
             work.printer.say(format!("versions of {of} are kept for {} at least", span_text(keep_ns)));
+        }
+        if self.keep_all || !policy.is_empty() {
+            let keep = policy.to_text().expect("it has no tags");
+            let said = if keep.is_empty() { "all versions".to_owned() } else { spoken(&keep) };
+            rights.set_retention(&Retention { vault, prefix: self.prefix, keep })?;
+            work.printer.say(format!("of {of} the index keeps {said}"));
         }
         if let Some(Limit(quota)) = self.quota {
             rights.set_quota(&Account::Vault(vault), quota)?;
@@ -183,6 +202,30 @@ fn locks(work: &Workplace) -> Result<Exit> {
         work.printer.say("no version is locked");
     }
     Ok(Exit::Ok)
+}
+
+fn rules(work: &Workplace) -> Result<Exit> {
+    let cluster = work.cluster()?;
+    let vault = choose(cluster.index().vaults()?, work.global.vault.as_deref())?;
+    let rules = cluster.rights().retentions(&vault)?;
+    for Retention { vault, prefix, keep } in &rules {
+        if work.printer.json() {
+            let keep: BTreeMap<&str, &str> = keep.split(',').filter_map(|rule| rule.split_once('=')).collect();
+            work.printer.object(&json!({"vault": vault.to_string(), "prefix": prefix, "keep": keep}));
+        } else {
+            let of = if prefix.is_empty() { "all names" } else { prefix };
+            work.printer.line(format!("{of}  {}", spoken(keep)));
+        }
+    }
+    if rules.is_empty() {
+        work.printer.say("the index forgets nothing by itself");
+    }
+    Ok(Exit::Ok)
+}
+
+/// Rules as one would say them: `last 3, within 1y`.
+fn spoken(keep: &str) -> String {
+    keep.split(',').map(|rule| rule.trim_start_matches("keep-").replace('=', " ")).collect::<Vec<_>>().join(", ")
 }
 
 fn parse_recipient(text: &str) -> Result<Recipient> {

@@ -7,9 +7,11 @@
 
 mod calendar;
 mod span;
+mod text;
 
 pub use calendar::Moment;
 pub use span::{Span, SpanError};
+pub use text::{MAX_POLICY_TEXT, PolicyError};
 
 use std::fmt;
 use std::str::FromStr;

@@ -88,6 +88,9 @@ fn carry_out(
         Deed::Lock { vault, prefix, keep_ns } => {
             sharing::lock(tables, meta, holder, &VaultId(*vault), prefix, *keep_ns)?
         }
+        Deed::Retain { vault, prefix, keep } => {
+            sharing::retention(tables, holder, &VaultId(*vault), prefix, keep)?;
+        }
         Deed::Quota { of, bytes } => sharing::quota(tables, holder, of, *bytes)?,
         Deed::AcceptClock { .. } => allow(holder.may_in_system(Action::People))?,
         Deed::Refused { count, .. } => {

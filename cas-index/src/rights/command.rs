@@ -126,6 +126,15 @@ pub enum Deed {
     Seen,
     /// Time passes: what has expired goes, counted refusals are written down.
     Tick,
+    /// Sets or takes away rules of retention.
+    Retain {
+        /// Of which vault.
+        vault: [u8; 16],
+        /// Of which names; empty: all.
+        prefix: String,
+        /// The rules as text; empty: none.
+        keep: String,
+    },
 }
 
 /// A change of a user.
@@ -200,6 +209,10 @@ mod tests {
             ),
             (Deed::Seen, vec![13]),
             (Deed::Tick, vec![14]),
+            (
+                Deed::Retain { vault: [9; 16], prefix: "p".into(), keep: "keep-last=1".into() },
+                [&[15][..], &[9; 16], b"\x01p\x0bkeep-last=1"].concat(),
+            ),
         ];
         let number = Any::Rights(Command { by: None, deed: Deed::Tick }).encode()[0];
         for (deed, bytes) in all {

@@ -91,6 +91,10 @@ pub(super) fn summary(tables: &impl Tables, deed: &Deed, carried: Option<&Any>) 
         Deed::Lock { vault, prefix, keep_ns } => {
             of_vault(named("lock", prefix, format!("for {} s", keep_ns / 1_000_000_000)), *vault)
         }
+        Deed::Retain { vault, prefix, keep } => {
+            let detail = if keep.is_empty() { "keep everything".to_owned() } else { keep.clone() };
+            of_vault(named("set retention", prefix, detail), *vault)
+        }
         Deed::Quota { of, bytes } => {
             let bytes = bytes.map_or("none".to_owned(), |bytes| format!("{bytes} bytes"));
             named("set quota", &account(of).to_string(), bytes)

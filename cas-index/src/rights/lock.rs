@@ -71,7 +71,7 @@ pub fn locks(tables: &impl Tables, vault: &VaultId) -> Result<Vec<Lock>> {
 }
 
 /// The prefixes of a name, itself among them, and the empty one.
-fn prefixes(name: &str) -> impl Iterator<Item = &str> {
+pub(super) fn prefixes(name: &str) -> impl Iterator<Item = &str> {
     let borders = name.char_indices().filter(|(_, c)| *c == '/').map(|(at, _)| at);
     [0].into_iter().chain(borders).chain([name.len()]).map(|end| &name[..end])
 }

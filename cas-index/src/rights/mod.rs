@@ -5,7 +5,7 @@
 //! (`apply`), from the tables alone; [`Guarded`] asks the same question earlier, for what is only read.
 //! Whoever opens the index itself, without a [`Guarded`], owns it: that is the embedded store, and it costs nothing there.
 //!
-//! One file per matter: [`holder`] (who may what), people, sharing, locks, quotas, domains, voids; [`clock`], [`password`] and
+//! One file per matter: [`holder`] (who may what), people, sharing, locks, retention, quotas, domains, voids; [`clock`], [`password`] and
 //! [`throttle`] stand outside of the state machine. Bytes: FORMAT §9.
 
 mod apply;
@@ -20,6 +20,7 @@ pub mod password;
 mod people;
 pub mod quota;
 mod refusals;
+pub mod retention;
 pub mod row;
 mod serve;
 mod sharing;

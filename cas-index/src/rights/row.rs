@@ -15,6 +15,7 @@ pub(super) const DEVICE: u8 = b'd';
 pub(super) const TOKEN: u8 = b't';
 pub(super) const ROLE: u8 = b'g';
 pub(super) const LOCK: u8 = b'l';
+pub(super) const RETENTION: u8 = b'k';
 pub(super) const QUOTA: u8 = b'q';
 pub(super) const USED: u8 = b'b';
 pub(super) const DOMAIN: u8 = b'o';

@@ -6,7 +6,7 @@ use super::guarded::{Caller, Guarded};
 use super::holder::{Action, Holder, WHOLE, Where, grants};
 use super::row::{Device, RoleRow, User, is_user_name};
 use super::throttle::Guesser;
-use super::{domains, lock, password, quota, voids};
+use super::{domains, lock, password, quota, retention, voids};
 use crate::audit;
 use crate::command::Command;
 use crate::options::Options;
@@ -17,7 +17,7 @@ use cas_net::rights::audit::{AuditPage, Head, Verdict};
 use cas_net::rights::ticket::{TICKET_LIFE_NS, TicketRights};
 use cas_net::rights::{
     Account, ClockState, DeviceInfo, EnrolToken, Enrolled, Identity, Lock, Login, MAX_AUDIT_PAGE, NewToken, NewUser,
-    Password, Revocations, RoleGrant, Ticket, Usage, UserChange, UserInfo, Who,
+    Password, Retention, Revocations, RoleGrant, Ticket, Usage, UserChange, UserInfo, Who,
 };
 use cas_net::{Result, ServiceError};
 use std::path::Path;
@@ -274,6 +274,16 @@ impl cas_net::rights::Rights for Guarded {
             self.check(Action::Head, vault, Where::Anywhere)?;
         }
         lock::locks(&*self.index.tables(), vault)
+    }
+
+    fn set_retention(&self, retention: &Retention) -> Result<()> {
+        let Retention { vault, prefix, keep } = retention.clone();
+        self.change(Deed::Retain { vault: vault.0, prefix, keep })
+    }
+
+    fn retentions(&self, vault: &VaultId) -> Result<Vec<Retention>> {
+        self.check(Action::Head, vault, Where::Anywhere)?;
+        retention::retentions(&*self.index.tables(), vault)
     }
 
     fn set_quota(&self, of: &Account, bytes: Option<u64>) -> Result<()> {

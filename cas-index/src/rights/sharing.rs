@@ -1,4 +1,4 @@
-//! Roles, locks, quotas: what one gives to others, or sets over them. DESIGN §10.
+//! Roles, locks, rules of retention, quotas: what one gives to others, or sets over them. DESIGN §10.
 
 use super::apply::{allow, deny, not_found};
 use super::command::{Of, To};
@@ -6,13 +6,14 @@ use super::deeds::account;
 use super::holder::{Action, Holder, WHOLE, Where};
 use super::lock::{LockRow, locks};
 use super::row::{Bearer, Device, RoleRow, User};
-use super::{domains, voids};
+use super::{domains, retention, voids};
 use crate::command::Packed;
 use crate::state::blocks::row;
 use crate::state::interned::{Interned, id_of};
 use crate::state::{Applied, Meta, VaultRow};
 use crate::tables::Tables;
 use cas_core::id::{DomainId, PublicKey, VaultId};
+use cas_core::retention::KeepPolicy;
 use cas_core::snapshot::Name;
 use cas_net::rights::{Role, Roles};
 use std::collections::BTreeSet;
@@ -21,6 +22,8 @@ use std::collections::BTreeSet;
 pub const MAX_ROLE_ROWS: usize = 1024;
 /// Locks of one vault.
 pub const MAX_LOCKS: usize = 1024;
+/// Prefixes of one vault that have rules of retention.
+pub const MAX_RETENTIONS: usize = 1024;
 /// The longest lock, in nanoseconds: a hundred years.
 pub const MAX_KEEP_NS: i64 = 100 * 365 * 24 * 3600 * 1_000_000_000;
 
@@ -94,6 +97,28 @@ pub(super) fn lock(
         None => meta.time_ns,
     };
     LockRow { keep_ns, since_ns }.store(tables, vault, prefix);
+    Ok(())
+}
+
+/// Those who may forget versions by hand may have it done.
+pub(super) fn retention(
+    tables: &mut impl Tables,
+    holder: &Holder,
+    vault: &VaultId,
+    prefix: &str,
+    keep: &str,
+) -> Applied<()> {
+    allow(holder.may(Action::Forget, vault, Where::Name(prefix)))?;
+    exists(tables, vault)?;
+    is_prefix(prefix)?;
+    let policy = match KeepPolicy::from_text(keep) {
+        Ok(policy) => policy,
+        Err(why) => return deny(why.to_string()),
+    };
+    if !retention::exists(tables, vault, prefix)? && retention::retentions(tables, vault)?.len() >= MAX_RETENTIONS {
+        return deny(format!("a vault has rules of retention for at most {MAX_RETENTIONS} prefixes"));
+    }
+    retention::store(tables, vault, prefix, &policy.to_text().expect("it was read from a text"));
     Ok(())
 }
 

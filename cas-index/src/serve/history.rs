@@ -6,6 +6,7 @@
 
 use super::schedule::Task;
 use cas_core::id::Sum;
+use cas_net::cluster::{RunEnd, RunInfo};
 use cas_net::{Result, ServiceError, encoding};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -202,6 +203,24 @@ fn shorten(text: &mut String) {
 }
 
 const _: () = assert!(2 * MAX_TEXT + 128 <= MAX_RECORD);
+
+impl From<&Run> for RunInfo {
+    fn from(run: &Run) -> Self {
+        let Run { task, cause, began_ns, ended_ns, waited_ns, end, items, bytes, note } = run.clone();
+        let slot_s = match cause {
+            Cause::Slot(slot_s) => Some(slot_s),
+            Cause::Asked => None,
+        };
+        let end = match end {
+            End::Done => RunEnd::Done,
+            End::Held(why) => RunEnd::Held(why),
+            End::Stopped => RunEnd::Stopped,
+            End::Failed(why) => RunEnd::Failed(why),
+        };
+        let (task, ended_ns) = (task.name().to_owned(), Some(ended_ns));
+        Self { task, slot_s, began_ns, ended_ns, waited_ns, end, items, bytes, note }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -79,7 +79,7 @@ impl Keeper {
     /// The newest runs, newest first; the one that is under way has no end yet.
     pub fn newest_runs(&self, limit: u32) -> Vec<RunInfo> {
         let running = self.running();
-        let past = self.history().runs().rev().map(info).collect::<Vec<_>>();
+        let past = self.history().runs().rev().map(RunInfo::from).collect::<Vec<_>>();
         let under_way = running.map(|(task, began_ns)| RunInfo {
             task: task.name().to_owned(),
             slot_s: None,
@@ -224,22 +224,6 @@ impl Keeper {
 /// A panic in one piece of work must not end all of it.
 fn unbroken<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(ServiceError::Stopped("it panicked; see above".into())))
-}
-
-fn info(run: &Run) -> RunInfo {
-    let Run { task, cause, began_ns, ended_ns, waited_ns, end, items, bytes, note } = run.clone();
-    let slot_s = match cause {
-        Cause::Slot(slot_s) => Some(slot_s),
-        Cause::Asked => None,
-    };
-    let end = match end {
-        End::Done => RunEnd::Done,
-        End::Held(why) => RunEnd::Held(why),
-        End::Stopped => RunEnd::Stopped,
-        End::Failed(why) => RunEnd::Failed(why),
-    };
-    let (task, ended_ns) = (task.name().to_owned(), Some(ended_ns));
-    RunInfo { task, slot_s, began_ns, ended_ns, waited_ns, end, items, bytes, note }
 }
 
 fn word(end: &End) -> &'static str {

@@ -16,7 +16,7 @@ pub enum Task {
     Gc,
     /// Has every node verify all sums.
     Scrub,
-    /// Empties the trash by age, nothing more: what retention has released goes.
+    /// Forgets what the rules of vaults do not keep, and empties the trash by age.
     Retention,
     /// Writes an export of the index itself.
     Backup,
@@ -68,10 +68,11 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Collect every night, scrub every week, export every six hours where a place for exports is named.
+    /// Forget by rules and collect every night, scrub every week, export every six hours where a place for exports is named.
     pub fn defaults() -> Vec<Self> {
         let made = |task, text: &str, jitter_s| Self { task, cron: text.parse().expect("it is one"), jitter_s };
         vec![
+            made(Task::Retention, "0 1 * * *", 1800),
             made(Task::Gc, "0 2 * * *", 1800),
             made(Task::Scrub, "0 4 * * sun", 3600),
             made(Task::Backup, "30 */6 * * *", 600),

@@ -3,7 +3,7 @@
 use super::audit::{AuditPage, Verdict};
 use super::{
     Account, ClockState, DeviceInfo, EnrolToken, Enrolled, Identity, Lock, Login, NewToken, NewUser, Password,
-    RoleGrant, Ticket, Usage, UserChange, UserInfo,
+    Retention, RoleGrant, Ticket, Usage, UserChange, UserInfo,
 };
 use crate::calls::Family;
 use crate::wire::calls;
@@ -116,6 +116,16 @@ calls! { Family::Rights;
     } -> AuditPage;
     /// `Rights::verify_audit`.
     22 again VerifyAudit {} -> Verdict;
+    /// `Rights::set_retention`.
+    23 again SetRetention {
+        /// The rules.
+        retention: Retention,
+    } -> ();
+    /// `Rights::retentions`.
+    24 again Retentions {
+        /// The vault.
+        vault: VaultId,
+    } -> Vec<Retention>;
     /// Shows a node a ticket, for as long as the connection lasts. The index answers that it does not know this.
     32 again ShowTicket {
         /// The ticket.

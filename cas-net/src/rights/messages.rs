@@ -168,6 +168,19 @@ pub struct Lock {
 
 wire!(struct Lock { vault, prefix, keep_ns });
 
+/// Which versions of these names a retention run of the index keeps; it moves the others to the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// The vault.
+    pub vault: VaultId,
+    /// This name and those under it that have no rules with a longer prefix; empty: all.
+    pub prefix: String,
+    /// The rules, as [`cas_core::retention::KeepPolicy::to_text`] writes them; nothing: none, all versions are kept.
+    pub keep: String,
+}
+
+wire!(struct Retention { vault, prefix, keep });
+
 /// On whose account stored bytes are.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Account {

@@ -3,8 +3,8 @@
 use super::audit::{AuditPage, Verdict};
 use super::calls as c;
 use super::{
-    Account, ClockState, DeviceInfo, EnrolToken, Enrolled, Identity, Lock, Login, NewToken, NewUser, Password, Rights,
-    RoleGrant, Ticket, Usage, UserChange, UserInfo,
+    Account, ClockState, DeviceInfo, EnrolToken, Enrolled, Identity, Lock, Login, NewToken, NewUser, Password,
+    Retention, Rights, RoleGrant, Ticket, Usage, UserChange, UserInfo,
 };
 use crate::calls::Call;
 use crate::limits::MAX_REQUEST_ITEMS;
@@ -83,6 +83,14 @@ impl<A: Ask> Rights for RemoteRights<A> {
         self.0.ask(&c::SetLock { lock: lock.clone() })
     }
 
+    fn set_retention(&self, retention: &Retention) -> Result<()> {
+        self.0.ask(&c::SetRetention { retention: retention.clone() })
+    }
+
+    fn retentions(&self, vault: &VaultId) -> Result<Vec<Retention>> {
+        self.0.ask(&c::Retentions { vault: *vault })
+    }
+
     fn locks(&self, vault: &VaultId) -> Result<Vec<Lock>> {
         self.0.ask(&c::Locks { vault: *vault })
     }
@@ -139,6 +147,8 @@ pub fn answer(rights: &dyn Rights, method: u16, message: &[u8]) -> Result<Vec<u8
         c::WithdrawRole::METHOD => run(message, |call: c::WithdrawRole| rights.withdraw_role(&call.grant)),
         c::ListRoles::METHOD => run(message, |call: c::ListRoles| rights.roles(call.vault.as_ref())),
         c::SetLock::METHOD => run(message, |call: c::SetLock| rights.set_lock(&call.lock)),
+        c::SetRetention::METHOD => run(message, |call: c::SetRetention| rights.set_retention(&call.retention)),
+        c::Retentions::METHOD => run(message, |call: c::Retentions| rights.retentions(&call.vault)),
         c::Locks::METHOD => run(message, |call: c::Locks| rights.locks(&call.vault)),
         c::SetQuota::METHOD => run(message, |call: c::SetQuota| rights.set_quota(&call.of, call.bytes)),
         c::GetUsage::METHOD => run(message, |_: c::GetUsage| rights.usage()),
@@ -190,6 +200,8 @@ mod tests {
         accept_clock(i64) -> () = 20;
         audit(u64, u32) -> AuditPage = 21;
         verify_audit() -> Verdict = 22;
+        set_retention(&Retention) -> () = 23;
+        retentions(&VaultId) -> Vec<Retention> = 24;
     }
 
     /// Asks `Nobody` through the bytes.
@@ -237,6 +249,8 @@ mod tests {
             far.accept_clock(-1),
             far.audit(7, 8).map(drop),
             far.verify_audit().map(drop),
+            far.set_retention(&Retention { vault, prefix: String::new(), keep: "keep-last=1".into() }),
+            far.retentions(&vault).map(drop),
         ];
         let shown_to_nodes = 1;
         assert_eq!(answers.len(), c::METHODS.len() - shown_to_nodes);

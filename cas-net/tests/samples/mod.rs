@@ -1,6 +1,7 @@
 //! One value of every message, with every optional part and every variant somewhere.
 
 pub mod cluster;
+pub mod rights;
 
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, SnapshotId, Sum, VaultId};
 use cas_core::signing::SigningKey;
@@ -62,11 +63,12 @@ fn delete() -> Delete {
     Delete { id: id(9), epoch: Epoch(10) }
 }
 
-/// Every request of the index, of nodes and of the cluster, with an answer.
+/// Every request of every family, with an answer.
 pub fn visit(to: &mut impl Visit) {
     visit_index(to);
     visit_node(to);
     cluster::visit(to);
+    rights::visit(to);
 }
 
 fn visit_index(to: &mut impl Visit) {

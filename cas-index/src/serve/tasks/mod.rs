@@ -3,6 +3,7 @@
 
 mod backup;
 mod gc;
+mod objects;
 mod retention;
 mod scrub;
 

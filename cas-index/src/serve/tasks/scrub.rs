@@ -2,11 +2,11 @@
 //! and it is healed from a peer; here it is counted.
 
 use super::Job;
+use super::objects::{remote, short};
 use crate::serve::history::End;
 use cas_core::id::BlockId;
-use cas_net::address::{Address, SCHEME};
 use cas_net::cluster::{Cluster, Damage, Health, NodeInfo};
-use cas_net::{Node, RemoteNode, Result};
+use cas_net::{Node, Result};
 
 /// Bytes that a node verifies in one step.
 const FULL_STEP: u64 = 256 << 20;
@@ -32,10 +32,7 @@ pub(super) fn run(job: &mut Job<'_>) -> Result<End> {
 
 /// Answers how many damaged blocks it found; `None`: the index is to end.
 fn scrub(job: &mut Job<'_>, node: &NodeInfo) -> Result<Option<u64>> {
-    let Some(address) = node.addresses.iter().find_map(|place| address(node, place)) else {
-        return Err(cas_net::ServiceError::NotFound { what: "address of node", name: short(node) });
-    };
-    let remote = RemoteNode::new(job.tools.network, &address);
+    let remote = remote(job, node)?;
     let (mut after, mut damaged): (Option<BlockId>, u64) = (None, 0);
     loop {
         let Some(is_full) = job.turn()? else { return Ok(None) };
@@ -50,12 +47,4 @@ fn scrub(job: &mut Job<'_>, node: &NodeInfo) -> Result<Option<u64>> {
             next => after = next,
         }
     }
-}
-
-fn address(node: &NodeInfo, place: &str) -> Option<Address> {
-    format!("{SCHEME}{}@{place}", node.node.0).parse().ok()
-}
-
-fn short(node: &NodeInfo) -> String {
-    node.node.0.to_string().chars().take(8).collect()
 }
