@@ -174,8 +174,8 @@ pub(super) fn missing(tables: &mut impl Tables, meta: &mut Meta, node: &[u8; 32]
     Ok(Outcome::Done)
 }
 
-/// Rows that lose their last copy are bad: only a push or a returning node brings them back. Those that get one again
-/// are not.
+/// Rows that lose their last copy are bad, unless somebody has yet to say whether he has one: only a push or a returning node
+/// brings them back. Those that get one again are not.
 #[derive(Default)]
 struct States {
     bad: Vec<(BlockId, Row)>,
@@ -192,7 +192,9 @@ impl States {
         let Some(row) = block_row(tables, id)? else { return Ok(()) };
         let (there, _) = placement.copies(tables, meta, id)?;
         match row.state {
-            State::Live if there.is_empty() && !found => self.bad.push((*id, row)),
+            State::Live if there.is_empty() && !found && placement.nobody_is_away(tables, id)? => {
+                self.bad.push((*id, row));
+            }
             State::Bad(_) if found && there.len() == 1 => self.good.push((*id, row)),
             _ => {}
         }

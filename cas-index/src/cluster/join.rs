@@ -56,7 +56,10 @@ pub(super) fn join(
     capacity: u64,
     addresses: &[String],
 ) -> Applied<Outcome> {
-    if let Some(row) = node_of(tables, node)? {
+    let known = node_of(tables, node)?;
+    // Of one that an index found when it was made from nodes, nobody knows where it stands.
+    let is_unjoined = known.as_ref().is_some_and(|row| row.rack.is_empty());
+    if let Some(row) = known.filter(|_| !is_unjoined) {
         if row.disk != *disk {
             new_disk(tables, meta, node, disk)?;
         }
@@ -71,9 +74,32 @@ pub(super) fn join(
         return deny("the join token was used, has expired or never was");
     };
     let rack = String::from_utf8_lossy(&value[9..]).into_owned();
-    new_row(tables, meta, node, &rack, disk, capacity, addresses)?;
+    match is_unjoined {
+        true => come_again(tables, meta, node, &rack, disk, capacity, addresses)?,
+        false => new_row(tables, meta, node, &rack, disk, capacity, addresses)?,
+    }
     tables.remove(Table::Cluster, &key(hash));
     Ok(Outcome::Done)
+}
+
+/// A node that was found holding blocks is where its operator says. It stays a member of what it holds.
+fn come_again(
+    tables: &mut impl Tables,
+    meta: &mut Meta,
+    node: &[u8; 32],
+    rack: &str,
+    disk: &[u8; 16],
+    capacity: u64,
+    addresses: &[String],
+) -> Applied<()> {
+    checked(rack, addresses)?;
+    new_disk(tables, meta, node, disk)?;
+    super::nodes::change(tables, meta, node, |row| {
+        rack.clone_into(&mut row.rack);
+        (row.down, row.capacity, row.weight) = (false, capacity, capacity.max(1));
+        row.addresses = addresses.to_vec();
+    })
+    .map(drop)
 }
 
 pub(super) fn adopt(
@@ -85,7 +111,11 @@ pub(super) fn adopt(
     capacity: u64,
     addresses: &[String],
 ) -> Applied<Outcome> {
-    if node_of(tables, node)?.is_some() {
+    let known = node_of(tables, node)?;
+    if known.as_ref().is_some_and(|row| row.rack.is_empty()) {
+        return come_again(tables, meta, node, rack, disk, capacity, addresses).map(|()| Outcome::Done);
+    }
+    if known.is_some() {
         return join(tables, meta, node, None, disk, capacity, addresses);
     }
     new_row(tables, meta, node, rack, disk, capacity, addresses)?;

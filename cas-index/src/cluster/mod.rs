@@ -19,12 +19,14 @@ mod nodes;
 pub mod partition;
 pub mod placement;
 pub mod planner;
+mod refound;
 
 pub use command::Command;
 pub use heal::HealRow;
 pub use nodes::{NodeRow, Want, node_of, nodes};
 pub use partition::{Count, Entry, Partition};
 pub use placement::{Placement, Word};
+pub(crate) use refound::Holders;
 
 use crate::state::{Applied, Meta, Outcome};
 use crate::tables::Tables;

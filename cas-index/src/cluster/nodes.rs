@@ -55,7 +55,7 @@ pub struct NodeRow {
     pub maintenance_until_ns: Option<i64>,
     /// What it keeps blocks on.
     pub disk: [u8; 16],
-    /// What fails together with it.
+    /// What fails together with it. Empty: the index was made from nodes, and it has not joined again.
     pub rack: String,
     /// Host and port.
     pub addresses: Vec<String>,
@@ -160,8 +160,11 @@ pub(super) fn change(
     let before = known(tables, node)?;
     let mut row = before.clone();
     change(&mut row);
-    checked(&row.rack, &row.addresses)?;
     if row != before {
+        // One that has not joined again after a rebuild may be changed, too.
+        if row.rack != before.rack || row.addresses != before.addresses {
+            checked(&row.rack, &row.addresses)?;
+        }
         row.store(tables, node);
         meta.bump_layout();
     }

@@ -94,6 +94,19 @@ impl Placement {
         Ok(all.into_iter().filter(|node| self.node_counts(*node)).collect())
     }
 
+    /// Nodes that may hold what they were given once, and show it to a rebuild: all that were not given up, whether they are
+    /// members of anything now or away; none without a layout.
+    pub fn keepers(&self) -> Vec<u32> {
+        let may_return = |row: &&NodeRow| match row.want {
+            Want::Lost => false,
+            // It has given away everything and was switched off.
+            Want::Removed => !row.down,
+            Want::Member | Want::Draining | Want::New => true,
+        };
+        let rows = self.0.iter().flat_map(|placed| placed.nodes.values());
+        rows.filter(may_return).map(|row| row.number).collect()
+    }
+
     /// What is there of a block, and what these words add. A block that is not live (new, bad or coming back from
     /// condemnation) has nothing but what they say, and for it both the old and the new members must have enough; for one that
     /// is live, the old ones.
@@ -198,6 +211,12 @@ impl Placement {
     /// Whether what a member has is known, and it is not away.
     pub fn counts(&self, entry: &Entry) -> bool {
         entry.count == Count::Counted && self.node_counts(entry.node)
+    }
+
+    /// Whether every member that may still have the block has been looked at, or is given up.
+    pub fn nobody_is_away(&mut self, tables: &impl Tables, id: &BlockId) -> Result<bool> {
+        let entries = self.partition(tables, id.partition())?.map(|row| row.entries.clone()).unwrap_or_default();
+        Ok(!entries.iter().any(|entry| !self.is_lost(entry.node) && !self.counts(entry)))
     }
 
     fn node(&self, node: u32) -> Option<&NodeRow> {

@@ -8,8 +8,8 @@ use super::partition::{Count, PARTITION_COUNT, Partition};
 use super::placement::Placement;
 use super::{Command, moves};
 use crate::command::Packed;
-use crate::state::Meta;
 use crate::state::blocks::{State, row, split_epoch_key};
+use crate::state::{Meta, first_session, graves};
 use crate::tables::{Table, Tables};
 use cas_core::codec::Reader;
 use cas_core::id::{BlockId, Epoch};
@@ -98,6 +98,8 @@ pub struct Planner {
     looked: Option<BlockId>,
     /// Where the look at condemned rows goes on, by node.
     deleted: HashMap<u32, Vec<u8>>,
+    /// The same with objects that have no row.
+    buried: HashMap<u32, Vec<u8>>,
     /// Blocks without any copy, as the last whole look found.
     lost: u64,
     lost_now: u64,
@@ -213,7 +215,7 @@ impl Planner {
             if there.is_empty() {
                 self.lost_now += 1;
                 let is_live = row(tables, &id)?.is_some_and(|row| row.state == State::Live);
-                let is_lost = is_live && nobody_is_away(placement, tables, &id)?;
+                let is_lost = is_live && placement.nobody_is_away(tables, &id)?;
                 if let Some((node, _)) = heal.missing.first().filter(|_| is_lost) {
                     lost.entry(*node).or_default().push(id);
                 }
@@ -274,7 +276,8 @@ impl Planner {
             drafts.push(Draft::Floor(floors));
         }
         drafts.extend(self.copies(tables, meta, &mut placement, node, alive, now_ns)?);
-        let deletes = self.deletes(tables, &mut placement, node)?;
+        let mut deletes = self.deletes(tables, &mut placement, node)?;
+        deletes.extend(self.graves(tables, meta, &placement, node)?);
         if !deletes.is_empty() {
             drafts.push(Draft::Delete(deletes));
         }
@@ -349,6 +352,15 @@ impl Planner {
         }
         Ok(out)
     }
+
+    /// Deletes of what has no row and may be anywhere, some at a time. No live session has put what they reach.
+    fn graves(&mut self, tables: &impl Tables, meta: &Meta, placement: &Placement, node: u32) -> Result<Vec<Delete>> {
+        let from = self.buried.remove(&node).unwrap_or_default();
+        let (ids, next) = graves::asked(tables, &from, DELETE_STEP, node, &placement.keepers())?;
+        self.buried.extend(next.map(|key| (node, key)));
+        let epoch = first_session(tables)?.map_or(meta.epoch, |session| session.start());
+        Ok(ids.into_iter().map(|id| Delete { id, epoch }).collect())
+    }
 }
 
 /// Who can give a block: those that are alive, turned so that not all are asked for everything.
@@ -366,13 +378,6 @@ fn sources(
     there.rotate_left(turn);
     there.truncate(MAX_SOURCES);
     Ok(there)
-}
-
-/// Whether every member that may still have the block has been looked at, or is given up.
-fn nobody_is_away(placement: &mut Placement, tables: &impl Tables, id: &BlockId) -> Result<bool> {
-    let entries = placement.partition(tables, id.partition())?.map(|row| row.entries.clone()).unwrap_or_default();
-    let away = |entry: &super::Entry| !placement.is_lost(entry.node) && !placement.counts(entry);
-    Ok(!entries.iter().any(away))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 mod history;
 mod trace;
 
+use crate::cluster::Holders;
 use crate::disk::Disk;
 use crate::log::{Log, files};
 use crate::options::Options;
@@ -77,6 +78,7 @@ pub fn rebuild(dir: &Path, options: &Options, nodes: &[&dyn Node]) -> Result<Reb
         meta: Meta { time_ns: (options.clock)(), ..Meta::default() },
         found: Rebuilt::default(),
         objects: Vec::new(),
+        holders: Holders::default(),
     };
     let newest = work.take_inventory()?.max(newest_known(dir, &*options.disk)?).max(options.reached);
     let era = newest.era().checked_add(1).ok_or_else(|| ServiceError::Denied("the last era has begun".into()))?;
@@ -108,6 +110,7 @@ struct Work<'a> {
     found: Rebuilt,
     /// Snapshot and keyring objects with the epoch under which they were put.
     objects: Vec<(BlockId, Kind, Epoch)>,
+    holders: Holders,
 }
 
 impl Work<'_> {
@@ -115,7 +118,8 @@ impl Work<'_> {
     fn take_inventory(&mut self) -> Result<Epoch> {
         let mut newest = Epoch::ZERO;
         for node in self.nodes {
-            intern(&mut self.tables, Interned::Node, node.id().0.as_bytes())?;
+            let number = intern(&mut self.tables, Interned::Node, node.id().0.as_bytes())?;
+            self.holders.begin(number, node.id().0.0);
             let mut after = None;
             loop {
                 let listed = node.list(after, LIST_STEP)?;
@@ -123,6 +127,7 @@ impl Work<'_> {
                 after = Some(last.id);
                 for block in listed {
                     newest = newest.max(block.put_epoch);
+                    self.holders.note(number, &block.id);
                     if !block.kind.is_sealed() {
                         self.objects.push((block.id, block.kind, block.put_epoch));
                     }
@@ -198,6 +203,7 @@ impl Work<'_> {
             self.spill()?;
         }
         self.meta.held = !self.found.unreadable.is_empty();
+        self.holders.place(&mut self.tables, &mut self.meta);
         self.meta.store(&mut self.tables);
         Ok(())
     }

@@ -378,6 +378,9 @@ impl Cluster for Index {
 
     fn beat(&self, beat: &Beat) -> Result<BeatAnswer> {
         let mut row = self.row_of(beat.node)?;
+        if row.rack.is_empty() {
+            return Err(ServiceError::NotFound { what: "node", name: beat.node.0.to_string() });
+        }
         if row.disk != beat.disk.0 {
             self.command(Command::NewDisk { node: beat.node.0.0, disk: beat.disk.0 })?;
         }

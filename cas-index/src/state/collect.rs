@@ -1,9 +1,11 @@
 //! The collector's steps: condemn, take answers to deletes, marks. DESIGN §7.1.
 //!
 //! Promise: a row is condemned only when nobody references it and that began before every live session; it goes only
-//! when every node answered the delete of this very condemnation. A block that comes back in between stays.
+//! when every node answered the delete of this very condemnation. A block that comes back in between stays. Objects of the
+//! history of names are deleted until no node can bring them back ([`graves`]).
 
 use super::blocks::{Rows, State, kids, split_epoch_key, split_ids};
+use super::graves;
 use super::interned::{self, Interned};
 use super::sessions::first_session;
 use super::{Applied, Condemnation, Meta, Outcome, damaged, deny};
@@ -11,7 +13,7 @@ use crate::cluster::{Placement, heal};
 use crate::command::{MAX_EDGES, Packed};
 use crate::tables::{Table, Tables};
 use cas_core::codec::{Reader, put_varint};
-use cas_core::id::{BlockId, Epoch, Sum};
+use cas_core::id::{BlockId, Epoch, Kind, Sum};
 use cas_net::{Delete, Result};
 
 pub(super) fn condemn(tables: &mut impl Tables, meta: &mut Meta, limit: usize) -> Applied<Outcome> {
@@ -97,8 +99,11 @@ pub(super) fn deleted(
         return deny("answers to deletes are malformed");
     }
     let mut rows = Rows::new();
-    for (id, epoch) in ids.ids().zip(epochs) {
+    for ((id, epoch), gone) in ids.ids().zip(epochs).zip(gone) {
         let epoch = Epoch(*epoch);
+        if *gone && graves::answered(tables, &id, node, &placement.keepers())? {
+            release_stubs(tables, meta, &mut rows, &id)?;
+        }
         let row = rows.of(tables, &id)?;
         if row.as_ref().is_none_or(|row| row.state != State::Condemned(epoch)) {
             continue;
@@ -114,16 +119,26 @@ pub(super) fn deleted(
             tables.put(Table::Condemned, &key, value);
             continue;
         }
-        *row = None;
+        let is_history = row.take().is_some_and(|row| row.kind == Kind::Snapshot);
         meta.last_gone = meta.last_gone.max(epoch);
-        let stubs = tables.get(Table::Stubs, id.as_bytes())?.map(|bytes| split_ids(&bytes));
-        for removal in stubs.into_iter().flatten() {
-            rows.release(tables, &removal, meta.epoch)?;
+        if is_history && !placement.is_open() {
+            graves::open(tables, &id);
+        } else {
+            release_stubs(tables, meta, &mut rows, &id)?;
         }
-        tables.remove(Table::Stubs, id.as_bytes());
     }
     rows.write(tables, meta)?;
     Ok(Outcome::Done)
+}
+
+/// What told a rebuild that this object counts no more is not needed: nobody has it.
+fn release_stubs(tables: &mut impl Tables, meta: &Meta, rows: &mut Rows, id: &BlockId) -> Applied<()> {
+    let stubs = tables.get(Table::Stubs, id.as_bytes())?.map(|bytes| split_ids(&bytes));
+    for stub in stubs.into_iter().flatten() {
+        rows.release(tables, &stub, meta.epoch)?;
+    }
+    tables.remove(Table::Stubs, id.as_bytes());
+    Ok(())
 }
 
 fn answered(bytes: &[u8]) -> Result<Vec<u32>> {

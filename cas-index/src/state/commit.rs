@@ -4,6 +4,7 @@
 //! The same key commits once. A version names the vault's newest keyring.
 
 use super::blocks::{Row, Rows, State};
+use super::graves;
 use super::interned::{Interned, number_of};
 use super::sessions::living;
 use super::snapshots::{Latest, Version, store_object};
@@ -145,6 +146,7 @@ pub(super) fn hold_object(
     let mut now = Row { kind, state: State::Live, sum, count, len, domain, device, zero: meta.epoch };
     now.count += 1;
     *row = Some(now);
+    graves::close(tables, &id)?;
     // The index keeps these bytes too: one more copy is enough, and the others are healed.
     let verdict = Placement::load(tables, meta)?.judge(tables, meta, &id, is_live, &[Word { node, grant }])?;
     if verdict.changed {
@@ -153,8 +155,8 @@ pub(super) fn hold_object(
     Ok(id)
 }
 
-/// Lets go of a removal object: at once if what it removed is gone from the nodes, else when that goes. Until then a
-/// rebuild would find the removed snapshot and must find its removal too.
+/// Lets go of a removal object: at once if what it removed is gone from every node that may come back, else when that goes.
+/// Until then a rebuild would find the removed snapshot and must find its removal too.
 pub(super) fn release_stub(
     tables: &mut impl Tables,
     meta: &Meta,
@@ -162,7 +164,7 @@ pub(super) fn release_stub(
     removal: &BlockId,
     removed: &BlockId,
 ) -> Applied<()> {
-    if rows.of(tables, removed)?.is_none() {
+    if rows.of(tables, removed)?.is_none() && !graves::is_open(tables, removed)? {
         rows.release(tables, removal, meta.epoch)?;
         return Ok(());
     }

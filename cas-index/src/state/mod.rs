@@ -8,6 +8,7 @@
 pub mod blocks;
 mod collect;
 mod commit;
+pub mod graves;
 pub mod interned;
 pub mod meta;
 mod register;

@@ -38,11 +38,12 @@ pub enum Table {
     Audit = 17,
     Cluster = 18,
     Heal = 19,
+    Graves = 20,
 }
 
 impl Table {
     /// All of them in order of number.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Meta,
         Self::Blocks,
         Self::Kids,
@@ -63,6 +64,7 @@ impl Table {
         Self::Audit,
         Self::Cluster,
         Self::Heal,
+        Self::Graves,
     ];
 
     /// Its name in the file.
@@ -88,6 +90,7 @@ impl Table {
             Self::Audit => "audit",
             Self::Cluster => "cluster",
             Self::Heal => "heal",
+            Self::Graves => "graves",
         }
     }
 }
