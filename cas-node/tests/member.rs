@@ -494,6 +494,28 @@ fn strays_are_deleted_when_the_index_says_so() {
 }
 
 #[test]
+fn what_a_node_gave_away_goes_long_before_it_asks_about_everything() {
+    let world = World::new();
+    world.join("a");
+    let mut options = world.options("a");
+    options.settings.left_pause = Duration::from_millis(50);
+    let node = member::serve(options).unwrap();
+    world.all(&[&node], &[]);
+    let there = Client::new(50).welcome(&node);
+    let (given, awaited) = (block(1, 0, 100), block(2, 0, 100));
+    put(&there, 5, &given);
+    put(&there, 5, &awaited);
+    assert_ne!(given.id.partition(), awaited.id.partition());
+    let infos = [Info::of(&node)];
+    world.index.said().strays = vec![given.id];
+    world.lay_out(2, &infos, |_, at| ![given.id.partition(), awaited.id.partition()].contains(&at));
+    until(|| matches!(there.get(&given.id), Err(ServiceError::Conflict { .. })));
+    assert_eq!(there.get(&awaited.id).unwrap(), awaited.bytes, "the index has not said so yet");
+    world.index.said().strays = vec![awaited.id];
+    until(|| matches!(there.get(&awaited.id), Err(ServiceError::Conflict { .. })));
+}
+
+#[test]
 fn the_scrub_finds_rot_by_itself_and_goes_on_after_a_restart() {
     let world = World::new();
     let node = world.node("a");

@@ -131,13 +131,18 @@ fn compact_once(inner: &Inner) -> Result<u64> {
     inner.store.compact(settings.dead_share)
 }
 
-/// Asks the index about all that is stored, once in a period, and deletes what is of no use.
+/// Asks the index about all that is stored, once in a period, and sooner about partitions that the node gave away; deletes what is
+/// of no use.
 pub fn strays(inner: &Inner) {
     // A node that is restarted every day asks, too.
-    let mut wait = inner.settings.stray_period.min(FIRST_STRAYS);
-    while !inner.stop.sleep(wait) {
-        wait = inner.settings.stray_period;
-        match strays_once(inner) {
+    let mut due = Instant::now() + inner.settings.stray_period.min(FIRST_STRAYS);
+    while !inner.stop.sleep(inner.settings.left_pause.min(due.saturating_duration_since(Instant::now()))) {
+        let is_round = Instant::now() >= due;
+        let done = if is_round { strays_once(inner) } else { left_once(inner) };
+        if is_round {
+            due = Instant::now() + inner.settings.stray_period;
+        }
+        match done {
             Ok(0) => {}
             Ok(gone) => tracing::info!(gone, "blocks that nobody needs are deleted"),
             Err(why) => tracing::warn!(%why, "the index was not asked about all blocks"),
@@ -151,14 +156,57 @@ fn strays_once(inner: &Inner) -> Result<u64> {
         let listed: Vec<BlockId> = inner.store.list(after, STRAYS_STEP)?.iter().map(|block| block.id).collect();
         let Some(last) = listed.last() else { return Ok(gone) };
         after = Some(*last);
-        let deletes = inner.link.cluster.strays(inner.node, &listed)?;
-        if !deletes.is_empty() {
-            let answers = inner.store.delete(&deletes)?;
-            gone += answers.iter().filter(|answer| **answer == Deleted::Gone).count() as u64;
-            inner.metrics.deletes.add(gone);
-        }
+        gone += drop_strays(inner, &listed)?;
         if inner.stop.sleep(STRAYS_PAUSE) {
             return Ok(gone);
         }
     }
+}
+
+/// Partitions of which something has to stay for now (a push may still need it, the new members do not have it yet) are looked at
+/// again.
+fn left_once(inner: &Inner) -> Result<u64> {
+    let mut left = inner.standing.take_left();
+    let mut gone = 0;
+    while let Some(at) = left.pop_first() {
+        match left_partition(inner, at) {
+            Ok((dropped, is_empty)) => {
+                gone += dropped;
+                inner.standing.keep_left((!is_empty).then_some(at));
+            }
+            Err(why) => {
+                inner.standing.keep_left(left.into_iter().chain([at]));
+                return Err(why);
+            }
+        }
+        if inner.stop.is_said() {
+            break;
+        }
+    }
+    Ok(gone)
+}
+
+/// How many blocks of a partition went, and whether that is all of them.
+fn left_partition(inner: &Inner, partition: u16) -> Result<(u64, bool)> {
+    let (mut after, mut gone, mut seen) = (None, 0, 0);
+    loop {
+        let page = inner.store.list_partition(partition, after, STRAYS_STEP)?;
+        let Some(last) = page.last() else { return Ok((gone, gone == seen)) };
+        after = Some(last.id);
+        seen += page.len() as u64;
+        let listed: Vec<BlockId> = page.iter().map(|block| block.id).collect();
+        gone += drop_strays(inner, &listed)?;
+    }
+}
+
+/// Answers how many of these went.
+fn drop_strays(inner: &Inner, listed: &[BlockId]) -> Result<u64> {
+    let deletes = inner.link.cluster.strays(inner.node, listed)?;
+    if deletes.is_empty() {
+        return Ok(0);
+    }
+    let answers = inner.store.delete(&deletes)?;
+    let gone = answers.iter().filter(|answer| **answer == Deleted::Gone).count() as u64;
+    inner.metrics.deletes.add(gone);
+    Ok(gone)
 }

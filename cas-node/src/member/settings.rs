@@ -38,6 +38,8 @@ pub struct Settings {
     pub compact_pause: Duration,
     /// In this time the index is asked once about everything stored, whether it is of any use.
     pub stray_period: Duration,
+    /// Between two looks at partitions that the node is no member of any more, as long as it holds anything of them.
+    pub left_pause: Duration,
 }
 
 impl Default for Settings {
@@ -54,6 +56,7 @@ impl Default for Settings {
             quiet_requests: 4,
             compact_pause: Duration::from_secs(60),
             stray_period: DAY,
+            left_pause: Duration::from_secs(60),
         }
     }
 }

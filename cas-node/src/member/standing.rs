@@ -11,7 +11,7 @@ use cas_core::layout::PARTITIONS;
 use cas_net::NodeId;
 use cas_net::cluster::{Layout, NodeInfo, NodeWant};
 use cas_net::rights::Revocations;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,6 +25,8 @@ pub struct Standing {
     index: PublicKey,
     inside: RwLock<Inside>,
     unkept: Mutex<Unkept>,
+    /// Partitions that this node was a member of, and may still hold something of.
+    left: Mutex<BTreeSet<u16>>,
 }
 
 /// What is not on the disk yet.
@@ -62,7 +64,8 @@ impl Standing {
             own: vec![false; PARTITIONS],
             time_kept: now,
         };
-        let standing = Self { node, index, inside: RwLock::new(inside), unkept: Mutex::default() };
+        let standing =
+            Self { node, index, inside: RwLock::new(inside), unkept: Mutex::default(), left: Mutex::default() };
         if let Some(kept) = kept {
             standing.take(kept.layout);
         }
@@ -82,6 +85,18 @@ impl Standing {
     /// Partitions this node is a member of.
     pub fn partitions(&self) -> usize {
         self.open().own.iter().filter(|own| **own).count()
+    }
+
+    /// Takes the partitions that this node gave away, as far as layouts that came since the start say.
+    pub fn take_left(&self) -> BTreeSet<u16> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let inside = self.open();
+        std::mem::take(&mut *left).into_iter().filter(|at| !inside.own[usize::from(*at)]).collect()
+    }
+
+    /// Something of these is still here.
+    pub fn keep_left(&self, partitions: impl IntoIterator<Item = u16>) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).extend(partitions);
     }
 
     /// Another node of the cluster, if it is one and was not given up.
@@ -170,9 +185,13 @@ impl Standing {
         let own = places.get(&self.node.0);
         let is_own =
             |members: &Vec<_>| members.iter().any(|m: &cas_net::cluster::Member| Some(&usize::from(m.node)) == own);
-        let own = layout.partitions.iter().map(is_own).collect();
+        let own: Vec<bool> = layout.partitions.iter().map(is_own).collect();
         let mut inside = self.change();
+        let left = inside.own.iter().zip(&own).zip(0..).filter(|((was, is), _)| **was && !**is).map(|(_, at)| at);
+        let left: Vec<u16> = left.collect();
         (inside.layout, inside.places, inside.own) = (Some(layout), places, own);
+        drop(inside);
+        self.keep_left(left);
         true
     }
 
