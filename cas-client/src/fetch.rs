@@ -8,6 +8,7 @@ use crate::error::{ClientError, Result};
 use crate::nodes::{Coming, Nodes};
 use cas_core::frame::Opener;
 use cas_core::id::{BlockId, Kind};
+use cas_core::limits::MAX_FRAME;
 use cas_core::manifest::{BlockSource, OpenedBlock};
 use cas_core::secret::{ContentKey, DomainKeys};
 use cas_net::ServiceError;
@@ -18,7 +19,9 @@ use std::sync::{Arc, Mutex};
 const KEEP_BYTES: usize = 4 << 20;
 /// How many of them: they are looked through one by one.
 const KEEP_BLOCKS: usize = 256;
-/// Sets of blocks that are on their way at once: those of a job, and those of a file in it.
+/// Bytes of a stored page, about: few are longer.
+const PAGE_BYTES: usize = 64 << 10;
+/// Sets of blocks that are on their way at once: those of a job, and those of a file in it; or the pages of each level.
 const KEEP_COMING: usize = 4;
 
 /// Opens the blocks of one domain.
@@ -55,9 +58,13 @@ impl Fetcher {
         &self.keys
     }
 
-    /// Blocks that will be wanted soon, best all of a job at once: they are asked for together.
+    /// Data blocks that will be wanted soon, best all of a job at once: they are asked for together.
     pub fn expect(&self, ids: &[BlockId]) {
-        let Some(coming) = self.nodes.ahead(ids) else { return };
+        self.ask_ahead(ids, MAX_FRAME);
+    }
+
+    fn ask_ahead(&self, ids: &[BlockId], longest: usize) {
+        let Some(coming) = self.nodes.ahead(ids, longest) else { return };
         let mut desk = self.desk.lock().expect("no thread panics with this lock");
         desk.coming.retain(|coming| !coming.is_over());
         desk.coming.push_front(coming);
@@ -81,6 +88,13 @@ impl Fetcher {
 
 impl BlockSource for Fetcher {
     type Error = ClientError;
+
+    /// Pages beside one that is opened: without this, each would be a trip of its own.
+    fn expect(&self, kind: Kind, ids: &[BlockId]) {
+        if kind == Kind::Page {
+            self.ask_ahead(ids, PAGE_BYTES);
+        }
+    }
 
     fn open(&self, kind: Kind, id: &BlockId, key: &ContentKey) -> Result<OpenedBlock> {
         let mut desk = self.desk.lock().expect("no thread panics with this lock");

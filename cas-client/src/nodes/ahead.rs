@@ -15,6 +15,8 @@ use std::time::Instant;
 
 /// Bytes that may be asked for ahead, by all readers together. The last block of an answer may go beyond.
 const AHEAD_BYTES: usize = 64 << 20;
+/// Bytes that are asked for at once, of all members together, about.
+const SET_BYTES: usize = 24 << 20;
 /// Bytes of one answer, about.
 const ANSWER_BYTES: usize = 8 << 20;
 /// Blocks in one request.
@@ -29,6 +31,8 @@ impl Default for Room {
         Self(AtomicUsize::new(AHEAD_BYTES))
     }
 }
+
+const _: () = assert!(ANSWER_BYTES <= SET_BYTES && SET_BYTES <= AHEAD_BYTES);
 
 /// Room that is taken, until dropped.
 struct Taken(Arc<Room>, usize);
@@ -77,8 +81,9 @@ struct Request<'v> {
 }
 
 impl Nodes {
-    /// Asks for blocks that will be wanted soon. `None` if there is nothing to be gained, or no room.
-    pub fn ahead(&self, ids: &[BlockId]) -> Option<Coming> {
+    /// Asks for blocks that will be wanted soon, none longer than `longest` bytes as stored, about. `None` if there is nothing to be
+    /// gained, or no room.
+    pub fn ahead(&self, ids: &[BlockId], longest: usize) -> Option<Coming> {
         if self.source.is_none() || ids.len() < 2 {
             return None;
         }
@@ -92,15 +97,19 @@ impl Nodes {
                 request.ids.push(*id);
             }
         }
-        let room: Option<Vec<Taken>> = requests.iter().map(|_| self.room.take(ANSWER_BYTES)).collect();
+        // Where the best members are many, each is asked for less.
+        let share = ANSWER_BYTES.min(SET_BYTES / requests.len().max(1));
+        let bytes_of = |request: &Request<'_>| share.min(request.ids.len().saturating_mul(longest));
+        let room: Option<Vec<Taken>> = requests.values().map(|request| self.room.take(bytes_of(request))).collect();
         let blocks = Mutex::new(Blocks { by_id, given_up: false });
         let shared = Arc::new(Shared { blocks, changed: Condvar::new(), _room: room? });
-        for (node, Request { node: way, ids }) in requests {
+        for (node, request) in requests {
+            let (bytes, Request { node: way, ids }) = (bytes_of(&request) as u64, request);
             let (choice, shared) = (self.choice.clone(), shared.clone());
             choice.begins(node);
             let asked = ids.clone();
             let done = move |found| arrived(node, &asked, found, &choice, &shared);
-            way.get_then(ids, ANSWER_BYTES as u64, Box::new(done));
+            way.get_then(ids, bytes, Box::new(done));
         }
         Some(Coming { shared })
     }
