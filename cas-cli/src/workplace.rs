@@ -8,7 +8,7 @@ use cas_client::store::cluster::{Cluster, Reach, is_address};
 use cas_client::store::lock::Patience;
 use cas_client::store::{Access, Store, now_ns};
 use cas_client::vault::Vault;
-use cas_client::{ClientError, Result, identity, remembered};
+use cas_client::{ClientError, Result, discover, identity, remembered};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,6 +75,7 @@ impl Workplace {
 
     /// Reaches an address as this device.
     pub fn reach<T>(&self, address: Address, with: impl FnOnce(&Reach<'_>) -> Result<T>) -> Result<T> {
+        let address = discover::located(&address, &self.places.state)?;
         let identities = self.identities()?;
         let device = identities[0].device_seed();
         let rack = std::env::var("CAS_RACK").ok();

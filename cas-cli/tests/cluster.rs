@@ -6,6 +6,8 @@ mod support;
 use serde_json::json;
 use servers::{Cluster, eventually};
 use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
 use support::assert_same_tree;
 
 const PASSWORD: &str = "correct horse battery";
@@ -233,4 +235,43 @@ fn a_small_cluster_starts_with_one_command() {
     cluster.ada(["pull", "laptop/files", there.to_str().unwrap()]).expect(0);
     assert_same_tree(&cluster.desk.path("files"), &there);
     cluster.end();
+}
+
+/// Whether packets to a multicast group come back on this machine, as they do where networks allow them.
+fn has_multicast() -> bool {
+    let heard = || -> std::io::Result<()> {
+        let group = Ipv4Addr::new(224, 0, 0, 251);
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED)?;
+        socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+        socket.send_to(b"?", (group, socket.local_addr()?.port()))?;
+        socket.recv(&mut [0; 8]).map(drop)
+    };
+    heard().inspect_err(|why| println!("skipped: no multicast on this machine: {why}")).is_ok()
+}
+
+#[test]
+fn an_index_that_announces_itself_is_found_without_its_place() {
+    if !has_multicast() {
+        return;
+    }
+    let mut cluster = Cluster::none();
+    cluster.up("ada", &["up", "--nodes", "1", "--announce", "--listen", "0.0.0.0:0", "--http", "none"]);
+    let (key, _) = cluster.address.split_once('@').unwrap();
+    let (key, anywhere) = (key.to_owned(), format!("{key}@lan"));
+    let home = cluster.desk.path("home-ada/data/cas/cluster");
+    let admin = fs::read_to_string(home.join("admin")).unwrap();
+    let password = cluster.secret(fs::read_to_string(home.join("password")).unwrap().trim());
+    eventually("it is found", || cluster.run("x", &["discover", "--wait", "1s"]).stdout.contains(&key));
+    let login = ["login", &anywhere, "--user", admin.trim(), "--password-file", &password];
+    cluster.run("bob", &login).expect(0);
+    let files = fill(&cluster, "files", 1, 3, 10_000);
+    cluster.run("bob", &["push", &files, "--name", "laptop/files"]).expect(0);
+
+    // A key that nobody announces is not found, however many others are there.
+    let other = format!("cas://{}@lan", "ab".repeat(32));
+    let done = cluster.run("bob", &["--store", &other, "snapshots"]).expect(15);
+    assert!(done.stderr.contains("nobody announces it"), "{}", done.stderr);
+    cluster.end();
+    assert!(!cluster.run("x", &["discover", "--wait", "1s"]).stdout.contains(&key), "it has said good-bye");
 }

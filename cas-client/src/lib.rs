@@ -11,6 +11,7 @@ pub mod audit;
 pub mod browse;
 pub mod check;
 pub mod debug;
+pub mod discover;
 mod entropy;
 mod error;
 pub mod fetch;

@@ -1,6 +1,6 @@
 //! `cas index`: the index itself, of a store in a folder or as the server of a cluster.
 
-use super::serving::{Serving, listening, until_stopped};
+use super::serving::{Serving, announced, listening, until_stopped};
 use crate::exit::Exit;
 use crate::log::Form;
 use crate::measure::span;
@@ -89,6 +89,9 @@ struct Serve {
     /// What others call this machine, with or without a port [default: its address on the way out]
     #[arg(long, env = "CAS_ADVERTISE", value_name = "HOST")]
     advertise: Option<String>,
+    /// Announce it on the local network by multicast DNS, for cas discover and addresses like cas://KEY@lan
+    #[arg(long, env = "CAS_ANNOUNCE")]
+    announce: bool,
     /// TCP address and port of /metrics and /healthz, or none; they ask nobody who he is
     #[arg(long, env = "CAS_HTTP", value_name = "ADDRESS", default_value_t = OrNone(Some(DEFAULT_HTTP)))]
     http: OrNone<SocketAddr>,
@@ -203,11 +206,14 @@ impl Index {
 impl Serve {
     fn run(self, work: &Workplace) -> Result<Exit> {
         let (grace, listen, advertise) = (self.serving.grace(), self.listen, self.advertise.clone());
+        let announce = self.announce;
         let running = index::serve(self.options()?)?;
         let address = advertised(&running.address()?, listen, advertise.as_deref());
         listening(work, "index", &address, running.http());
         work.printer.say(format!("people log in with: cas login {address}"));
+        let announced = announced(announce, &running.address()?)?;
         until_stopped(|| None);
+        drop(announced);
         running.shutdown(grace)?;
         work.printer.say("ended, with a checkpoint");
         Ok(Exit::Ok)

@@ -7,6 +7,7 @@ pub mod completions;
 pub mod debug;
 pub mod device;
 pub mod diff;
+pub mod discover;
 pub mod dump;
 pub mod find;
 pub mod forget;

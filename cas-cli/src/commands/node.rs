@@ -11,7 +11,7 @@ use cas_client::serve::index::http::Port;
 use cas_client::serve::node::{self, JoinOptions, MemberOptions};
 use cas_client::serve::window;
 use cas_client::store::now_ns;
-use cas_client::{ClientError, Result, ServiceError, fleet};
+use cas_client::{ClientError, Result, ServiceError, discover, fleet};
 use cas_net::address::{DEFAULT_PORT, SCHEME};
 use cas_net::cluster::{BEAT_NS, Cluster, JoinToken, NodeChange, NodeInfo};
 use clap::{Args, Subcommand};
@@ -190,6 +190,7 @@ impl Serve {
 
     fn join(&self, work: &Workplace) -> Result<()> {
         let index = parse_address(self.join.as_deref().unwrap_or_default())?;
+        let index = discover::located(&index, &self.dir)?;
         let token = match self.token.as_deref() {
             Some("-") => Some(secret("token: ")?),
             token => token.map(str::to_owned),

@@ -3,6 +3,9 @@
 use crate::log::Form;
 use crate::measure::span;
 use crate::workplace::{STOP, Workplace};
+use cas_client::discover::Announced;
+use cas_client::{Result, host};
+use cas_net::address::Address;
 use clap::Args;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -47,6 +50,11 @@ pub fn listening(work: &Workplace, what: &str, address: &str, http: Option<Socke
     if let Some(http) = http {
         printer.say(format!("metrics and health: http://{http}/metrics, http://{http}/healthz"));
     }
+}
+
+/// Announces an index on the local network, if it is wanted.
+pub fn announced(wanted: bool, address: &Address) -> Result<Option<Announced>> {
+    wanted.then(|| Announced::start(&address.key, address.port(), &host::host_name())).transpose()
 }
 
 /// Waits for a signal, or for a fault.

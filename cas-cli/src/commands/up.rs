@@ -1,7 +1,7 @@
 //! `cas up`: a small cluster in one process, or the store in a folder for others to use.
 
 use super::index::OrNone;
-use super::serving::{Serving, listening, until_stopped};
+use super::serving::{Serving, announced, listening, until_stopped};
 use crate::exit::Exit;
 use crate::log::Form;
 use crate::measure::size;
@@ -36,6 +36,9 @@ pub struct Up {
     /// UDP address and port of the index: 0.0.0.0:9474 lets other machines in
     #[arg(long, env = "CAS_LISTEN", value_name = "ADDRESS", default_value_t = here())]
     listen: SocketAddr,
+    /// Announce it on the local network, for cas discover and cas://KEY@lan; with --listen 0.0.0.0:9474
+    #[arg(long, env = "CAS_ANNOUNCE")]
+    announce: bool,
     /// TCP address and port of /metrics and /healthz, or none
     #[arg(long, env = "CAS_HTTP", value_name = "ADDRESS", default_value_t = OrNone(Some(DEFAULT_HTTP)))]
     http: OrNone<SocketAddr>,
@@ -74,7 +77,9 @@ impl Up {
         let address = advertised(&cluster.address()?, self.listen, None);
         listening(work, "cluster", &address, cluster.http());
         tell(work, &format!("{} nodes", cluster.nodes()), &address, cluster.admin(), cluster.password_file());
+        let announced = announced(self.announce, &cluster.address()?)?;
         let fault = until_stopped(|| cluster.fault());
+        drop(announced);
         ended(fault, cluster.shutdown(self.serving.grace()))
     }
 
@@ -88,7 +93,9 @@ impl Up {
         listening(work, "folder", &address, served.http());
         let store = work.store_path().display().to_string();
         tell(work, &store, &address, served.admin(), served.password_file());
+        let announced = announced(self.announce, &served.address()?)?;
         let fault = until_stopped(|| served.fault());
+        drop(announced);
         ended(fault, served.shutdown(self.serving.grace()))
     }
 }
