@@ -1,14 +1,15 @@
 //! Forgetting versions, and bringing them back while they are in the trash.
 //!
 //! Nothing is deleted here: a forgotten version stays whole until `gc` empties the trash. Needs no lock against pushes.
+//! Both leave a signed object on the nodes before the index hears of them, so that an index that is rebuilt tells the same.
 
 use crate::error::{ClientError, Result};
 use crate::push::put_object;
 use crate::store::Store;
 use crate::vault::Vault;
 use cas_core::id::Kind;
-use cas_core::snapshot::SnapshotObject;
-use cas_net::{SnapshotRow, StartSession};
+use cas_core::snapshot::{SnapshotError, SnapshotObject};
+use cas_net::{Receipt, SessionId, SnapshotRow, SnapshotState, StartSession};
 
 /// Moves versions to the trash, each with a removal that this device signs. Stops at the first that cannot be; `done`
 /// hears of each that was.
@@ -19,30 +20,62 @@ pub fn forget(
     now_ns: i64,
     done: &mut dyn FnMut(&SnapshotRow),
 ) -> Result<()> {
-    let domain = vault.keys().domain_id();
-    let label = format!("forget (process {})", std::process::id());
-    let start = StartSession { vault: vault.id(), domain, device: vault.device().public(), label };
+    in_session(store, vault, "forget", |session| {
+        rows.iter().try_for_each(|row| {
+            let record = vault.record_of(store, &row.snapshot)?;
+            let removal = SnapshotObject::removal(record.record(), now_ns, vault.keyring().reference(), vault.device());
+            let (removal, receipt) = put(store, vault, session, removal)?;
+            store.index().forget(&removal, &receipt)?;
+            done(row);
+            Ok(())
+        })
+    })
+}
+
+/// Brings versions back from the trash, each with an object that this device signs. Those that are not there are passed
+/// over. Stops at the first that cannot be brought back; `done` hears of each that was.
+pub fn undelete(
+    store: &Store,
+    vault: &Vault,
+    rows: &[SnapshotRow],
+    now_ns: i64,
+    done: &mut dyn FnMut(&SnapshotRow),
+) -> Result<()> {
+    in_session(store, vault, "undelete", |session| {
+        rows.iter().try_for_each(|row| {
+            let SnapshotState::Trash { removal, .. } = row.state else { return Ok(()) };
+            let record = vault.record_of(store, &row.snapshot)?;
+            let (keyring, device) = (vault.keyring().reference(), vault.device());
+            let returning = SnapshotObject::returning(record.record(), removal, now_ns, keyring, device);
+            let (returning, receipt) = put(store, vault, session, returning)?;
+            store.index().undelete(&returning, &receipt)?;
+            done(row);
+            Ok(())
+        })
+    })
+}
+
+/// With a session of its own, under which objects may be put.
+fn in_session(store: &Store, vault: &Vault, what: &str, work: impl FnOnce(SessionId) -> Result<()>) -> Result<()> {
+    let label = format!("{what} (process {})", std::process::id());
+    let (domain, device) = (vault.keys().domain_id(), vault.device().public());
+    let start = StartSession { vault: vault.id(), domain, device, label };
     let session = store.index().start_session(&start)?.session;
-    let forgotten = rows.iter().try_for_each(|row| -> Result<()> {
-        let record = vault.record_of(store, &row.snapshot)?;
-        let removal = SnapshotObject::removal(record.record(), now_ns, vault.keyring().reference(), vault.device());
-        let removal = removal.map_err(|e| ClientError::Usage(e.to_string()))?.encode();
-        let grant = store.index().grant(session)?;
-        let receipt = put_object(store.nodes(), grant, Kind::Snapshot, domain, &removal)?;
-        store.index().forget(&removal, &receipt)?;
-        done(row);
-        Ok(())
-    });
+    let worked = work(session);
     let closed = store.index().close_session(session);
-    forgotten?;
+    worked?;
     Ok(closed?)
 }
 
-/// Brings versions back from the trash.
-pub fn undelete(store: &Store, rows: &[SnapshotRow], done: &mut dyn FnMut(&SnapshotRow)) -> Result<()> {
-    for row in rows {
-        store.index().undelete(&row.snapshot)?;
-        done(row);
-    }
-    Ok(())
+/// Puts an object on the nodes. Answers its bytes and the receipt.
+fn put(
+    store: &Store,
+    vault: &Vault,
+    session: SessionId,
+    object: std::result::Result<SnapshotObject, SnapshotError>,
+) -> Result<(Vec<u8>, Receipt)> {
+    let object = object.map_err(|e| ClientError::Usage(e.to_string()))?.encode();
+    let grant = store.index().grant(session)?;
+    let receipt = put_object(store.nodes(), grant, Kind::Snapshot, vault.keys().domain_id(), &object)?;
+    Ok((object, receipt))
 }

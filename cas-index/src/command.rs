@@ -188,7 +188,7 @@ pub enum Command {
         /// Its receipt.
         cover: ObjectCover,
     },
-    /// Brings a version back from the trash.
+    /// Brings a version back from the trash: as logs have it that are older than [`Command::Return`].
     Undelete {
         /// The snapshot.
         snapshot: [u8; 32],
@@ -229,6 +229,13 @@ pub enum Command {
     Rights(crate::rights::Command),
     /// Nodes, placement and copies.
     Cluster(crate::cluster::Command),
+    /// Brings a version back from the trash.
+    Return {
+        /// The object that takes the removal back.
+        returning: Packed,
+        /// Its receipt.
+        cover: ObjectCover,
+    },
 }
 
 impl Command {
@@ -254,7 +261,7 @@ impl Command {
             Self::Register(_) => "register",
             Self::Commit { .. } => "commit",
             Self::Forget { .. } => "forget",
-            Self::Undelete { .. } => "undelete",
+            Self::Undelete { .. } | Self::Return { .. } => "undelete",
             Self::EmptyTrash { .. } => "empty trash",
             Self::Condemn { .. } => "condemn",
             Self::Deleted { .. } => "deleted",

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 /// Blocks counted in one pass.
 const PASS: u64 = 2 << 20;
 
-/// Compares every count with a recount from pages, versions, keyrings and removals.
+/// Compares every count with a recount from pages, versions, keyrings, removals and returns.
 pub fn recount(tables: &impl Tables) -> Result<Recount> {
     let meta = Meta::load(tables)?;
     let passes = ((meta.live + meta.bad + meta.condemned) / PASS + 1).min(256);
@@ -63,7 +63,7 @@ fn each_reference(tables: &impl Tables, visit: &mut dyn FnMut(&BlockId)) -> Resu
     each_version(tables, |version| {
         visit(&version.row.root);
         visit(&version.row.object);
-        version.removal.iter().for_each(&mut *visit);
+        version.removal().iter().for_each(&mut *visit);
         Ok(())
     })?;
     tables.scan(Table::Names, &[], &mut |_, value| {

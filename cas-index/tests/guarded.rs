@@ -107,13 +107,32 @@ impl World {
     }
 
     fn forget(&self, device: &Guarded, n: u8, snapshot: &SnapshotId) -> Result<()> {
+        let (removal, receipt) = self.put_about(n, snapshot, |object| support::removal(object, 6));
+        device.forget(&removal.encode(), &receipt)
+    }
+
+    /// Takes back what [`World::forget`] did.
+    fn undelete(&self, device: &Guarded, n: u8, snapshot: &SnapshotId) -> Result<()> {
+        let (returning, receipt) = self.put_about(n, snapshot, |object| {
+            let (removal, keyring) = (support::removal(object, 6).object_id(), object.record().keyring);
+            SnapshotObject::returning(object.record(), removal, 7, keyring, &support::device()).unwrap()
+        });
+        device.undelete(&returning.encode(), &receipt)
+    }
+
+    fn put_about(
+        &self,
+        n: u8,
+        snapshot: &SnapshotId,
+        about: impl FnOnce(&SnapshotObject) -> SnapshotObject,
+    ) -> (SnapshotObject, cas_net::Receipt) {
         let object = SnapshotObject::parse(&self.index.snapshot_object(snapshot).unwrap()).unwrap();
-        let (vault, removal) = (object.record().vault, support::removal(&object, 6));
+        let (vault, object) = (object.record().vault, about(&object));
         let start = StartSession { vault, domain: domain(n), device: key(98), label: String::new() };
         let session = self.index.start_session(&start).unwrap().session;
-        let receipt = self.put_object(&self.index.grant(session).unwrap(), n, &removal);
+        let receipt = self.put_object(&self.index.grant(session).unwrap(), n, &object);
         self.index.close_session(session).unwrap();
-        device.forget(&removal.encode(), &receipt)
+        (object, receipt)
     }
 
     fn log(&self) -> Vec<Entry> {
@@ -249,7 +268,7 @@ fn a_pusher_appends_to_its_names_and_does_nothing_else() {
     assert!(host.keyring(&vault).is_ok() && host.head(&vault, "host/etc").unwrap().is_some());
     assert!(is_denied(host.head(&vault, "host2")) && is_denied(host.snapshots(&vault, Some("host/etc"), false)));
     assert!(is_denied(host.snapshot_object(&done.snapshot)) && is_denied(host.children(&tree(11, 1).1.id())));
-    assert!(is_denied(world.forget(&host, 11, &done.snapshot)) && is_denied(host.undelete(&done.snapshot)));
+    assert!(is_denied(world.forget(&host, 11, &done.snapshot)) && is_denied(world.undelete(&host, 11, &done.snapshot)));
     assert!(is_denied(host.mark(&[tree(11, 1).0.id()], true)), "who marks and pushes could put other bytes there");
     let ticket = host.ticket(&vault, &domain(11)).unwrap();
     assert!(ticket.rights.writes() && !ticket.rights.reads());
@@ -299,7 +318,7 @@ fn a_locked_version_stays_whoever_asks() {
     // Set while it lies in the trash, it keeps it there.
     ada.set_lock(&Lock { vault, prefix: String::new(), keep_ns: 31 * DAY_NS }).unwrap();
     assert_eq!(world.console().empty_trash(i64::MAX).unwrap(), []);
-    ada.undelete(&done.snapshot).unwrap();
+    world.undelete(&ada, 11, &done.snapshot).unwrap();
 }
 
 #[test]

@@ -9,8 +9,9 @@ use cas_core::frame::Header;
 use cas_core::id::{BlockId, DomainId, Kind};
 use cas_core::keyring::{Device, Keyring, KeyringObject, Member, Role};
 use cas_core::secret::ContentSecret;
+use cas_core::snapshot::SnapshotObject;
 use cas_index::{Index, rebuild};
-use cas_net::{GcHolder, Index as _, RowState, ServiceError, SnapshotState};
+use cas_net::{GcHolder, Index as _, RowState, ServiceError, SnapshotRow, SnapshotState};
 use support::*;
 
 fn blocks() -> Vec<Header> {
@@ -152,6 +153,106 @@ fn what_stays_missing_can_be_given_up_and_is_not_marked_good_by_anyone() {
     world.assert_counts();
     let status = world.index().status().unwrap();
     assert_eq!((status.bad, status.unreferenced, status.condemned), (0, 0, 0));
+}
+
+#[test]
+fn a_version_that_came_back_from_the_trash_lives_though_its_removal_is_still_stored() {
+    let (mut world, _) = world();
+    let version = |world: &World| world.index().snapshots(&vault(), Some("a"), true).unwrap()[0].clone();
+    let first = version(&world);
+    world.undelete(&first).unwrap();
+    assert_rebuilt(&mut world, |world| assert_eq!(version(world).state, SnapshotState::Live));
+    // Forgotten again, by another removal, it is in the trash again, whichever of the three a rebuild reads first.
+    world.clock.turn(5);
+    world.forget(&first.snapshot).unwrap();
+    assert_rebuilt(&mut world, |world| assert!(matches!(version(world).state, SnapshotState::Trash { .. })));
+    world.clock.turn(5);
+    let second = version(&world);
+    world.undelete(&second).unwrap();
+    assert_eq!(world.node.blocks.lock().unwrap().values().filter(|kept| kept.kind == Kind::Snapshot).count(), 8);
+    assert_rebuilt(&mut world, |world| assert_eq!(version(world).state, SnapshotState::Live));
+    world.collect(100);
+    assert_rebuilt(&mut world, |world| assert_eq!(version(world).state, SnapshotState::Live));
+    let left = world.node.blocks.lock().unwrap().values().filter(|kept| kept.kind == Kind::Snapshot).count();
+    assert_eq!(left, 4, "two versions of a, one of c, the removal of the newest of a");
+}
+
+/// Its old index and its rebuilt one say the same of versions; the world goes on with the rebuilt one.
+fn assert_rebuilt(world: &mut World, check: impl Fn(&World)) {
+    check(world);
+    let names = ["a", "c"];
+    let before = Answers::of(world.index(), &names);
+    world.index = None;
+    let found = rebuild(world.path(), &options(&world.clock), &[&world.node]).unwrap();
+    assert_eq!((found.unreadable, found.skipped), (vec![], vec![]));
+    world.crash();
+    world.assert_counts();
+    check(world);
+    let after = Answers::of(world.index(), &names);
+    assert_eq!((after.versions, after.heads, after.vaults), (before.versions, before.heads, before.vaults));
+}
+
+#[test]
+fn what_takes_a_removal_back_stays_until_the_last_node_let_the_removal_go() {
+    let (mut world, _) = world();
+    let first = world.index().snapshots(&vault(), Some("a"), true).unwrap()[0].clone();
+    let SnapshotState::Trash { removal, .. } = first.state else { panic!("{first:?}") };
+    world.undelete(&first).unwrap();
+    // The node is away: it hears of no delete, and nothing may go before it says that the removal went.
+    let deletes = loop {
+        let step = world.index().condemn(100).unwrap();
+        if !step.more {
+            break step.deletes;
+        }
+    };
+    assert!(deletes.iter().any(|delete| delete.id == removal), "{deletes:?}");
+    let returning = objects(&world).into_iter().find(|object| object.record().undoes == Some(removal)).unwrap();
+    assert!(!deletes.iter().any(|delete| delete.id == returning.object_id()));
+    // Not even in an index that was rebuilt meanwhile.
+    assert_rebuilt(&mut world, |_| {});
+    let first_step = world.index().condemn(100).unwrap().deletes;
+    assert_eq!(first_step.iter().map(|delete| delete.id).collect::<Vec<_>>(), [removal]);
+    world.collect(100);
+    assert!(!world.node.has(&removal) && !world.node.has(&returning.object_id()));
+}
+
+#[test]
+fn a_return_is_of_one_removal_of_one_version() {
+    let (mut world, _) = world();
+    let session = world.start();
+    let versions = world.index().snapshots(&vault(), None, true).unwrap();
+    let (first, other) = (versions[0].clone(), versions[1].clone());
+    let SnapshotState::Trash { since_ns, by, .. } = first.state else { panic!("{first:?}") };
+    let grant = world.index().grant(session).unwrap();
+    let of_another = SnapshotState::Trash { since_ns, by, removal: other.object };
+    let (wrong, receipt) = world.put_return(&grant, &SnapshotRow { state: of_another, ..first.clone() });
+    assert!(matches!(world.index().undelete(&wrong, &receipt), Err(ServiceError::Denied(_))));
+    // A forged one of another version undoes nothing when the index is rebuilt, either.
+    world.put_return(&grant, &SnapshotRow { state: first.state.clone(), ..other });
+    world.index().close_session(session).unwrap();
+    let trash = |world: &World| assert!(world.index().snapshots(&vault(), Some("a"), false).unwrap().len() == 1);
+    assert_rebuilt(&mut world, trash);
+    // The right one does, and is answered again when it is asked again.
+    let session = world.start();
+    let first = world.index().snapshots(&vault(), None, true).unwrap()[0].clone();
+    let (right, receipt) = world.put_return(&world.index().grant(session).unwrap(), &first);
+    world.index().undelete(&right, &receipt).unwrap();
+    world.index().undelete(&right, &receipt).unwrap();
+    // A removal that was taken back removes nothing any more.
+    let removal = objects(&world).into_iter().find(|object| match first.state {
+        SnapshotState::Trash { removal, .. } => object.object_id() == removal,
+        SnapshotState::Live => false,
+    });
+    let removal = removal.unwrap();
+    let receipt = world.put_object(&world.index().grant(session).unwrap(), &removal);
+    assert!(matches!(world.index().forget(&removal.encode(), &receipt), Err(ServiceError::Denied(_))));
+    world.index().close_session(session).unwrap();
+}
+
+fn objects(world: &World) -> Vec<SnapshotObject> {
+    let blocks = world.node.blocks.lock().unwrap();
+    let objects = blocks.values().filter(|kept| kept.kind == Kind::Snapshot);
+    objects.map(|kept| SnapshotObject::parse(&kept.bytes).unwrap()).collect()
 }
 
 #[test]

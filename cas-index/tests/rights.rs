@@ -66,6 +66,8 @@ struct Version {
     /// Real time of the commit.
     real_ns: i64,
     trash: bool,
+    /// How often it came back: each time its next removal is another.
+    returns: i64,
 }
 
 /// What should be true, kept as lists.
@@ -316,7 +318,16 @@ impl World {
                 assert!(committer == by && bytes.len() as u64 <= room && lives);
                 let (snapshot, real_ns) = (done.snapshot, self.real_ns);
                 let seq = done.seq;
-                self.model.versions.push(Version { vault, name, seq, snapshot, object, real_ns, trash: false });
+                self.model.versions.push(Version {
+                    vault,
+                    name,
+                    seq,
+                    snapshot,
+                    object,
+                    real_ns,
+                    trash: false,
+                    returns: 0,
+                });
             }
             Err(ServiceError::Full { .. }) => assert!(bytes.len() as u64 > room),
             Err(ServiceError::SessionGone(_)) => assert!(!lives),
@@ -358,7 +369,7 @@ impl World {
         let Some(version) = self.model.versions.get(n) else { return };
         let by = self.somebody(dice);
         let (vault, name, real_ns, trash) = (version.vault, version.name, version.real_ns, version.trash);
-        let removal = removal(&version.object).encode();
+        let removal = version.removal().encode();
         let gone = self.gone.contains(&version.snapshot);
         let cover = self.cover(&removal);
         let answer = self.carry(by, &Command::Forget { removal: Packed(removal), cover });
@@ -390,12 +401,16 @@ impl World {
     fn undelete(&mut self, dice: &mut Dice) {
         let n = dice.below(self.model.versions.len());
         let Some(version) = self.model.versions.get(n) else { return };
-        let (vault, name, snapshot) = (version.vault, version.name, version.snapshot);
+        let (vault, name, snapshot, trash) = (version.vault, version.name, version.snapshot, version.trash);
         let by = self.somebody(dice);
-        match self.carry(by, &Command::Undelete { snapshot: snapshot.0 }) {
+        let returning = version.returning().encode();
+        let cover = self.cover(&returning);
+        match self.carry(by, &Command::Return { returning: Packed(returning), cover }) {
             Ok(_) => {
                 assert!(self.model.may_forget(by, vault, name));
-                self.model.versions[n].trash = false;
+                let version = &mut self.model.versions[n];
+                version.returns += i64::from(trash);
+                version.trash = false;
             }
             Err(ServiceError::Denied(_)) => {
                 assert!(!self.model.may_forget(by, vault, name) || self.gone.contains(&snapshot));
@@ -588,8 +603,15 @@ fn snapshot(vault: usize, name: &str, seq: u64, previous: SnapshotId, root: Bloc
     support::resigned(&record)
 }
 
-fn removal(object: &SnapshotObject) -> SnapshotObject {
-    support::removal(object, 6)
+impl Version {
+    fn removal(&self) -> SnapshotObject {
+        support::removal(&self.object, self.returns)
+    }
+
+    fn returning(&self) -> SnapshotObject {
+        let (removal, keyring) = (self.removal().object_id(), self.object.record().keyring);
+        SnapshotObject::returning(self.object.record(), removal, self.returns, keyring, &support::device()).unwrap()
+    }
 }
 
 #[test]

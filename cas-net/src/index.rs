@@ -126,10 +126,12 @@ pub enum SnapshotState {
         since_ns: i64,
         /// Which device forgot it.
         by: PublicKey,
+        /// The object that says so (FORMAT §6): whoever brings the version back names it.
+        removal: BlockId,
     },
 }
 
-wire!(enum SnapshotState as "state of a snapshot" { 0 = Live, 1 = Trash { since_ns, by } });
+wire!(enum SnapshotState as "state of a snapshot" { 0 = Live, 1 = Trash { since_ns, by, removal } });
 
 /// A version of a name, as the index knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -317,8 +319,9 @@ pub trait Index: Send + Sync {
     /// Moves a version to the trash. `removal` is the signed removal object (FORMAT §6), already put on nodes.
     fn forget(&self, removal: &[u8], receipt: &Receipt) -> Result<()>;
 
-    /// Brings a version back from the trash.
-    fn undelete(&self, snapshot: &SnapshotId) -> Result<()>;
+    /// Brings a version back from the trash. `returning` is the signed object (FORMAT §6) that takes its removal back,
+    /// already put on nodes: with the removal still stored somewhere, an index that is rebuilt knows by it that the version lives.
+    fn undelete(&self, returning: &[u8], receipt: &Receipt) -> Result<()>;
 
     /// Removes for good what went to the trash before this time (nanoseconds since 1970). Answers what it removed.
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>>;

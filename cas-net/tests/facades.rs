@@ -51,7 +51,7 @@ fn every_method_of_the_index_arrives_with_its_arguments_and_its_answer() {
     let missing = remote.snapshot_object(&snapshot).unwrap_err();
     assert!(matches!(missing, ServiceError::NotFound { what: "snapshot", .. }));
     assert!(matches!(remote.forget(&[0; 5], &receipt()), Err(ServiceError::Stopped(len)) if len == "5"));
-    assert!(matches!(remote.undelete(&snapshot), Err(ServiceError::RootMissing(id)) if id.0 == snapshot.0));
+    assert!(matches!(remote.undelete(&[0; 9], &receipt()), Err(ServiceError::RootMissing(id)) if id.0 == [9; 32]));
     assert_eq!(remote.empty_trash(-5).unwrap()[0].time_ns, -5);
     assert_eq!(remote.end_sessions_except(&[session]).unwrap()[0].session, session);
     assert_eq!(remote.condemn(77).unwrap().bytes, 77);

@@ -1,7 +1,7 @@
 //! Objects that nobody signed, for what does not verify them itself.
 
 use cas_core::codec::put_bytes32;
-use cas_core::id::{BlockId, DomainId, SnapshotId, Sum, VaultId};
+use cas_core::id::{BlockId, DomainId, Kind, SnapshotId, Sum, VaultId};
 use cas_core::snapshot::{SnapshotObject, SnapshotRecord};
 
 /// A version as an index sees it: signed by nobody, which is for its service to refuse.
@@ -31,10 +31,17 @@ pub fn removal(of: &Forged) -> Vec<u8> {
     object_of(&SnapshotRecord { root, sealed, removes: Some(of.record.id()), ..of.record.clone() })
 }
 
+/// What takes the removal of a version back.
+pub fn returning(of: &Forged) -> Vec<u8> {
+    let (root, sealed) = (BlockId::ZERO, Sum::ZERO);
+    let undoes = Some(BlockId::of_object(Kind::Snapshot, &removal(of)));
+    object_of(&SnapshotRecord { root, sealed, removes: Some(of.record.id()), undoes, ..of.record.clone() })
+}
+
 fn object_of(record: &SnapshotRecord) -> Vec<u8> {
     let removal = record.removes.is_some();
     let mut out = b"CASN\x01".to_vec();
-    out.extend_from_slice(&[1 + u8::from(removal), 0, 0]);
+    out.extend_from_slice(&[1 + u8::from(removal) + u8::from(record.undoes.is_some()), 0, 0]);
     put_bytes32(&mut out, &record.encode());
     out.extend_from_slice(&[0; 64]);
     for part in [b"sealed", b"in box"] {

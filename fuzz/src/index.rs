@@ -174,7 +174,7 @@ impl World {
             6..=8 => Command::Register(self.register(input)),
             9 => self.commit(input),
             10 => self.forget(input)?,
-            11 => Command::Undelete { snapshot: self.version(input)?.snapshot_id },
+            11 => self.bring_back(input)?,
             12 => Command::EmptyTrash { before_ns: i64::from(input.byte()) * 4, limit: input.byte().into() },
             13 | 14 => Command::Condemn { limit: input.byte().into() },
             15 => self.deleted(input),
@@ -228,6 +228,16 @@ impl World {
     fn forget(&self, input: &mut Input<'_>) -> Option<Command> {
         let removal = forge::removal(self.version(input)?);
         Some(Command::Forget { cover: self.cover(input, &removal), removal: Packed(removal) })
+    }
+
+    /// As it is done now, or as older logs have it.
+    fn bring_back(&self, input: &mut Input<'_>) -> Option<Command> {
+        let version = self.version(input)?;
+        let returning = forge::returning(version);
+        Some(match input.byte() {
+            255 => Command::Undelete { snapshot: version.snapshot_id },
+            _ => Command::Return { cover: self.cover(input, &returning), returning: Packed(returning) },
+        })
     }
 
     /// Answers to the deletes of the last condemnation, or to some that were never given.

@@ -250,6 +250,10 @@ fn objects(out: &mut Seeds) {
     out.add("snapshot_object", "removal", stub.encode());
     out.add("snapshot_record", "fixture", fixture.record().encode());
     out.add("snapshot_record", "removal", stub.record().encode());
+    let back = SnapshotObject::returning(fixture.record(), stub.object_id(), 78, keyring, &identity(1).device_key())
+        .expect("the fixture can come back");
+    out.add("snapshot_object", "return", back.encode());
+    out.add("snapshot_record", "return", back.record().encode());
     out.add("snapshot_record", "second", second(&fixture).record().encode());
     out.add("details", "few", few_details().encode().to_vec());
     out.add("details", "all", all_details().encode().to_vec());

@@ -68,6 +68,7 @@ fn commands() -> Vec<Command> {
         Command::Deleted { node, ids: ids.clone(), epochs: vec![4, 5], gone: vec![true, false] },
         Command::Mark { ids, bad: true },
         Command::ReleaseHold,
+        Command::Return { returning: Packed(forge::returning(&forge::version(None, BlockId([3; 32]), true))), cover },
     ]
 }
 
@@ -78,11 +79,14 @@ fn scripts(out: &mut Seeds) {
     let register: &[u8] = &[6, 0, 0x0f, 0, 4, 0, 0, 0, 0, 1, 0, 3, 7];
     let commit: &[u8] = &[9, 1, 3, 0, 0, 0];
     let forget: &[u8] = &[10, 0, 0];
-    let (undelete, empty, condemn): (&[u8], &[u8], &[u8]) = (&[11, 0], &[12, 255, 255], &[13, 255]);
+    let (undelete, empty, condemn): (&[u8], &[u8], &[u8]) = (&[11, 0, 255], &[12, 255, 255], &[13, 255]);
     let (deleted, mark): (&[u8], &[u8]) = (&[15, 0, 0xff], &[16, 0x05, 0, 0]);
     let keyring: &[u8] = &[17, 2, 1, 0];
     let back_and_away = [start, register, commit, forget, undelete, forget, empty, condemn, condemn, deleted, condemn];
     out.add("commands", "pushed-and-collected", back_and_away.concat());
+    // Taken back, it does not come again under the same removal.
+    let taken_back = [start, register, commit, forget, &[11, 0, 0, 0], forget, condemn, deleted, condemn, deleted];
+    out.add("commands", "taken-back-and-collected", taken_back.concat());
     let healed = [start, register, mark, start, &[6, 0, 0x0f, 0, 4, 0, 0, 0, 0, 0], &[9, 4, 3, 0, 0, 0]];
     out.add("commands", "damaged-and-healed", healed.concat());
     let again = [start, register, commit, start, &[9, 0, 3, 0, 0, 1], forget, &[10, 1, 0], empty, condemn, deleted];

@@ -390,16 +390,16 @@ class Snapshot:
     def __init__(self, id, data):
         r = Reader(data)
         magic, version, self.what, zeros = r.unpack("4sBBH")
-        need((magic, version, zeros) == (b"CASN", 1, 0) and self.what in (1, 2), "is not a snapshot of version 1")
+        need((magic, version, zeros) == (b"CASN", 1, 0) and self.what in (1, 2, 3), "is not a snapshot of version 1")
         raw, signature, self.sealed, self.box = r.bytes32(), r.take(64), r.bytes32(), r.bytes32()
         r.end()
-        f = record(raw, range(1, 12))
+        f = record(raw, range(1, 13))
         verify(f[9], signature, b"cas v1 snapshot\0" + bytes([self.what]) + raw)
-        need(self.what == 2 or blake3(self.sealed).digest() == f[10], "has other details than were signed")
+        need(self.what != 1 or blake3(self.sealed).digest() == f[10], "has other details than were signed")
         self.object, self.id = id, kdf("snapshot", raw)
         self.vault, self.domain, self.name, self.root, self.device = f[1], f[2], f[3].decode(), f[6], f[9]
         self.seq, self.keyring_hash = varints(f[4], 1)[0], f[8][-32:]
-        self.removes = f.get(11)
+        self.removes, self.undoes = f.get(11), f.get(12)
 
     def open(self, identities):
         key = decrypt(self.box, identities)
@@ -528,17 +528,20 @@ class Restorer:
 
 
 def snapshots_in(segments, problems):
-    found, removed = [], set()
+    found, removals, undone = [], {}, set()
     for id, data in segments.objects(SNAPSHOT):
         try:
             snapshot = Snapshot(id, data)
         except Broken as broken:
             problems.append(f"snapshot object {id.hex()} {broken}")
             continue
-        if snapshot.removes:
-            removed.add(snapshot.removes)
+        if snapshot.undoes:
+            undone.add(snapshot.undoes)
+        elif snapshot.removes:
+            removals[id] = snapshot.removes
         else:
             found.append(snapshot)
+    removed = {snapshot for removal, snapshot in removals.items() if removal not in undone}
     for snapshot in found:
         snapshot.removed = snapshot.id in removed
     return sorted(found, key=lambda s: (s.name, s.seq))

@@ -7,7 +7,7 @@ use cas_client::{ClientError, Result};
 use cas_core::frame::Header;
 use cas_core::id::Kind;
 use cas_core::keyring::KeyringObject;
-use cas_core::snapshot::SnapshotObject;
+use cas_core::snapshot::{SnapshotObject, What as Kinds};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -161,7 +161,11 @@ fn records(work: &Workplace, id: Option<&str>) -> Result<Exit> {
 fn snapshot(work: &Workplace, bytes: &[u8]) -> std::result::Result<(), String> {
     let object = SnapshotObject::parse_unverified(bytes).map_err(|e| e.to_string())?;
     let (record, printer) = (object.record(), &work.printer);
-    let what = if record.removes.is_some() { "removal of" } else { "snapshot" };
+    let what = match object.what() {
+        Kinds::Snapshot => "snapshot",
+        Kinds::Removal => "removal of",
+        Kinds::Return => "return of",
+    };
     printer.line(format!("  {what}  {}@{}  {}", record.name.as_str(), record.seq, record.chain_id()));
     printer.line(format!("  time      {}", crate::time::rfc3339(record.time_ns)));
     printer.line(format!("  vault     {}, domain {}", record.vault, record.domain));

@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 use crate::workplace::Workplace;
 use cas_client::reference::Reference;
-use cas_client::store::Store;
+use cas_client::store::{Store, now_ns};
 use cas_client::{Result, forget};
 use cas_net::{SnapshotRow, SnapshotState};
 use clap::Args;
@@ -39,7 +39,7 @@ impl Undelete {
             let reference = Reference::parse(text, crate::time::local_offset_s())?;
             chosen.push(reference.choose(&rows)?.clone());
         }
-        forget::undelete(store, &chosen, &mut |row| {
+        forget::undelete(store, &vault, &chosen, now_ns(), &mut |row| {
             if work.printer.json() {
                 let id = row.snapshot.to_string();
                 work.printer.object(

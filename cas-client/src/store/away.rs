@@ -227,8 +227,8 @@ impl Index for Recalling {
     fn forget(&self, removal: &[u8], receipt: &Receipt) -> Result<()> {
         self.index.forget(removal, receipt)
     }
-    fn undelete(&self, snapshot: &SnapshotId) -> Result<()> {
-        self.index.undelete(snapshot)
+    fn undelete(&self, returning: &[u8], receipt: &Receipt) -> Result<()> {
+        self.index.undelete(returning, receipt)
     }
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>> {
         self.index.empty_trash(before_ns)

@@ -31,7 +31,7 @@ const MAX_KEY_BOX: usize = agebox::MAX_HEADER + 64;
 
 const _: () = assert!(MAX_RECORD + MAX_KEY_BOX < MAX_OBJECT / 2);
 
-/// Whether an object is a version or stands for a removed one.
+/// Whether an object is a version, stands for a removed one, or brings such a one back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum What {
@@ -39,6 +39,8 @@ pub enum What {
     Snapshot = 1,
     /// The stub of a removed version: its place in the history, without content.
     Removal = 2,
+    /// Takes a removal back: the version that it removed is there as if it had never been written.
+    Return = 3,
 }
 
 /// What a device knows when it makes a new version.
@@ -60,7 +62,7 @@ pub struct NewSnapshot {
     pub keyring: KeyringRef,
 }
 
-/// A snapshot or removal as it is stored (kind 4): the record, its signature, the sealed details, their key in a box.
+/// A snapshot, removal or return as it is stored (kind 4): the record, its signature, the sealed details, their key in a box.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotObject {
     record: SnapshotRecord,
@@ -91,7 +93,7 @@ pub enum SnapshotError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// It is the stub of a removed snapshot and has no details.
+    /// It only says that a snapshot was removed or brought back, and has no details.
     #[error("snapshot {0} was removed")]
     Removed(SnapshotId),
     /// The box of the details key was not opened or made.
@@ -141,6 +143,7 @@ impl SnapshotObject {
             device: device.public(),
             sealed: Sum::of(&sealed),
             removes: None,
+            undoes: None,
             unknown: Vec::new(),
         };
         Self::sign(record, sealed, agebox::seal(details_key, recipients)?, device)
@@ -153,6 +156,27 @@ impl SnapshotObject {
         keyring: KeyringRef,
         device: &SigningKey,
     ) -> Result<Self, SnapshotError> {
+        Self::about(removed, None, time_ns, keyring, device)
+    }
+
+    /// Takes back that `removed` was removed by the removal object with this id. `time_ns` is now; `keyring` the newest.
+    pub fn returning(
+        removed: &SnapshotRecord,
+        removal: BlockId,
+        time_ns: i64,
+        keyring: KeyringRef,
+        device: &SigningKey,
+    ) -> Result<Self, SnapshotError> {
+        Self::about(removed, Some(removal), time_ns, keyring, device)
+    }
+
+    fn about(
+        removed: &SnapshotRecord,
+        undoes: Option<BlockId>,
+        time_ns: i64,
+        keyring: KeyringRef,
+        device: &SigningKey,
+    ) -> Result<Self, SnapshotError> {
         let record = SnapshotRecord {
             root: BlockId::ZERO,
             time_ns,
@@ -160,6 +184,7 @@ impl SnapshotObject {
             device: device.public(),
             sealed: Sum::ZERO,
             removes: Some(removed.chain_id()),
+            undoes,
             unknown: Vec::new(),
             ..removed.clone()
         };
@@ -197,22 +222,23 @@ impl SnapshotObject {
         }
         r.expect(MAGIC, "the magic CASN")?;
         r.expect(&[VERSION], "version 1")?;
-        let removal = match r.u8()? {
-            1 => false,
-            2 => true,
-            _ => return Err(r.error("a snapshot (1) or a removal (2)")),
+        let what = match r.u8()? {
+            1 => What::Snapshot,
+            2 => What::Removal,
+            3 => What::Return,
+            _ => return Err(r.error("a snapshot (1), a removal (2) or a return (3)")),
         };
         r.expect(&[0, 0], "zeros")?;
         let record = SnapshotRecord::decode(r.bytes32(MAX_RECORD)?)?;
-        if record.removes.is_some() != removal {
+        if what_of(&record) != what {
             return Err(r.error("a record of the kind before it"));
         }
         let signature = r.array()?;
         let sealed = r.bytes32(MAX_OBJECT)?.to_vec();
         let key_box = r.bytes32(MAX_KEY_BOX)?.to_vec();
-        let empty = |part: &Vec<u8>| part.is_empty() == removal;
+        let empty = |part: &Vec<u8>| part.is_empty() == (what != What::Snapshot);
         if !empty(&sealed) || !empty(&key_box) {
-            return Err(r.error("details and a box, or neither in a removal"));
+            return Err(r.error("details and a box, or neither in a removal or return"));
         }
         r.finish()?;
         Ok(Self { record, signature, sealed, key_box })
@@ -225,7 +251,7 @@ impl SnapshotObject {
         if !signing::verify(&device, PURPOSE, &signed_message(&self.record), &self.signature) {
             return Err(SnapshotError::BadSignature { snapshot, device });
         }
-        if self.what() == What::Removal {
+        if self.what() != What::Snapshot {
             return Ok(());
         }
         if Sum::of(&self.sealed) != self.record.sealed {
@@ -248,9 +274,9 @@ impl SnapshotObject {
         out
     }
 
-    /// Whether it is a version or stands for a removed one.
+    /// Whether it is a version, stands for a removed one, or brings such a one back.
     pub fn what(&self) -> What {
-        if self.record.removes.is_some() { What::Removal } else { What::Snapshot }
+        what_of(&self.record)
     }
 
     /// What it says in the open.
@@ -268,7 +294,7 @@ impl SnapshotObject {
         BlockId::of_object(Kind::Snapshot, &self.encode())
     }
 
-    /// The key of the details, in an age file to the recipients; empty in a removal.
+    /// The key of the details, in an age file to the recipients; empty in a removal or return.
     pub fn key_box(&self) -> &[u8] {
         &self.key_box
     }
@@ -304,7 +330,7 @@ impl SnapshotObject {
     }
 
     fn open_key(&self, identities: &[Identity]) -> Result<Zeroizing<[u8; 32]>, SnapshotError> {
-        if self.what() == What::Removal {
+        if self.what() != What::Snapshot {
             return Err(SnapshotError::Removed(self.record.chain_id()));
         }
         let key = agebox::open(&self.key_box, identities)?;
@@ -314,10 +340,17 @@ impl SnapshotObject {
     }
 }
 
+fn what_of(record: &SnapshotRecord) -> What {
+    match (record.removes, record.undoes) {
+        (None, _) => What::Snapshot,
+        (Some(_), None) => What::Removal,
+        (Some(_), Some(_)) => What::Return,
+    }
+}
+
 /// `what ‖ record`.
 fn signed_message(record: &SnapshotRecord) -> Vec<u8> {
-    let what = if record.removes.is_some() { What::Removal } else { What::Snapshot };
-    [&[what as u8], &record.encode()[..]].concat()
+    [&[what_of(record) as u8], &record.encode()[..]].concat()
 }
 
 fn cipher(key: &[u8; 32]) -> LessSafeKey {

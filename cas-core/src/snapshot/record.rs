@@ -25,8 +25,9 @@ const TAG_KEYRING: u64 = critical(8);
 const TAG_DEVICE: u64 = critical(9);
 const TAG_SEALED: u64 = critical(10);
 const TAG_REMOVES: u64 = critical(11);
+const TAG_UNDOES: u64 = critical(12);
 
-/// One version of a name, or the stub that stands for a removed one.
+/// One version of a name, or the stub that stands for a removed one, or what takes such a stub back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotRecord {
     /// The vault.
@@ -39,7 +40,7 @@ pub struct SnapshotRecord {
     pub seq: u64,
     /// The version before; zeros for the first.
     pub previous: SnapshotId,
-    /// The root page; zeros in a removal.
+    /// The root page; zeros in a removal or return.
     pub root: BlockId,
     /// When the device says it was made: nanoseconds since 1970, UTC.
     pub time_ns: i64,
@@ -47,10 +48,12 @@ pub struct SnapshotRecord {
     pub keyring: KeyringRef,
     /// Who signed it.
     pub device: PublicKey,
-    /// BLAKE3 of the sealed details; zeros in a removal.
+    /// BLAKE3 of the sealed details; zeros in a removal or return.
     pub sealed: Sum,
-    /// In a removal: the snapshot that is removed.
+    /// In a removal: the snapshot that is removed. In a return: the one that comes back.
     pub removes: Option<SnapshotId>,
+    /// In a return: the removal object that it undoes.
+    pub undoes: Option<BlockId>,
     /// Fields of a later version that may be ignored, kept.
     pub unknown: Vec<UnknownField>,
 }
@@ -82,6 +85,9 @@ impl SnapshotRecord {
         if let Some(removed) = &self.removes {
             out.field(TAG_REMOVES, *removed.as_bytes());
         }
+        if let Some(removal) = &self.undoes {
+            out.field(TAG_UNDOES, *removal.as_bytes());
+        }
         out.unknown(&self.unknown).finish()
     }
 
@@ -106,7 +112,9 @@ impl SnapshotRecord {
         require(self.keyring.version >= 1, "a keyring version from 1")?;
         require((self.root == BlockId::ZERO) == removal, "a root, or zeros in a removal")?;
         require((self.sealed == Sum::ZERO) == removal, "a hash of details, or zeros in a removal")?;
-        require(self.removes != Some(SnapshotId::ZERO), "the id of a removed snapshot")
+        require(self.removes != Some(SnapshotId::ZERO), "the id of a removed snapshot")?;
+        require(self.undoes.is_none() || removal, "the snapshot that comes back")?;
+        require(self.undoes != Some(BlockId::ZERO), "the id of a removal")
     }
 }
 
@@ -129,6 +137,7 @@ struct Fields {
     device: Option<PublicKey>,
     sealed: Option<Sum>,
     removes: Option<SnapshotId>,
+    undoes: Option<BlockId>,
 }
 
 impl Fields {
@@ -145,6 +154,7 @@ impl Fields {
             TAG_DEVICE => self.device = Some(PublicKey(r.array()?)),
             TAG_SEALED => self.sealed = Some(Sum(r.array()?)),
             TAG_REMOVES => self.removes = Some(SnapshotId(r.array()?)),
+            TAG_UNDOES => self.undoes = Some(BlockId(r.array()?)),
             _ => return Ok(false),
         }
         Ok(true)
@@ -163,6 +173,7 @@ impl Fields {
             device: self.device?,
             sealed: self.sealed?,
             removes: self.removes,
+            undoes: self.undoes,
             unknown,
         })
     }
@@ -218,12 +229,17 @@ pub(crate) mod tests {
             device: PublicKey([7; 32]),
             sealed: Sum([8; 32]),
             removes: None,
+            undoes: None,
             unknown: vec![],
         }
     }
 
     fn removal() -> SnapshotRecord {
         SnapshotRecord { root: BlockId::ZERO, sealed: Sum::ZERO, removes: Some(SnapshotId([9; 32])), ..sample() }
+    }
+
+    fn returned() -> SnapshotRecord {
+        SnapshotRecord { undoes: Some(BlockId([10; 32])), ..removal() }
     }
 
     fn hex(bytes: &[u8]) -> String {
@@ -246,6 +262,7 @@ pub(crate) mod tests {
         assert_eq!(hex(&sample().encode()), golden);
         assert_eq!(sample().id().to_string(), "26837c5f327670caff5453eef8856794d6a7b7da73ca147e832ee743f0988a9a");
         assert!(hex(&removal().encode()).ends_with(&format!("1720{}", "09".repeat(32))));
+        assert!(hex(&returned().encode()).ends_with(&format!("1720{}1920{}", "09".repeat(32), "0a".repeat(32))));
     }
 
     #[test]
@@ -263,8 +280,8 @@ pub(crate) mod tests {
             |r| r.device.0[0] = 0,
             |r| r.unknown.push(UnknownField { tag: optional(1), value: vec![1; 300] }),
         ];
-        let mut seen = vec![sample().encode(), removal().encode()];
-        for record in [sample(), removal()] {
+        let mut seen = vec![sample().encode(), removal().encode(), returned().encode()];
+        for record in [sample(), removal(), returned()] {
             assert_eq!(SnapshotRecord::decode(&record.encode()).unwrap(), record);
         }
         for (i, edit) in edits.iter().enumerate() {
@@ -296,6 +313,10 @@ pub(crate) mod tests {
         }
         let zero = SnapshotRecord { removes: Some(SnapshotId::ZERO), ..removal() };
         assert!(SnapshotRecord::decode(&zero.encode()).is_err());
+        let nothing = SnapshotRecord { undoes: Some(BlockId::ZERO), ..removal() };
+        assert!(SnapshotRecord::decode(&nothing.encode()).is_err());
+        let of_none = SnapshotRecord { undoes: Some(BlockId([10; 32])), ..sample() };
+        assert!(SnapshotRecord::decode(&of_none.encode()).is_err());
     }
 
     #[test]

@@ -161,6 +161,16 @@ fn a_removal_takes_the_place_of_what_it_removes() {
     assert!(matches!(second.check_follows(second.record()), Err(SnapshotError::BrokenChain { .. })));
     assert_eq!(stub.open_details(&[identity(1)]).unwrap_err(), SnapshotError::Removed(first.snapshot_id()));
     assert!(stub.rewrap(&[identity(1)], &recipients(&[3])).is_err());
+    let back =
+        SnapshotObject::returning(first.record(), stub.object_id(), 79, stub.record().keyring, &device()).unwrap();
+    assert_eq!((back.what(), back.record().chain_id()), (What::Return, first.snapshot_id()));
+    assert_eq!(SnapshotObject::parse(&back.encode()).unwrap(), back);
+    assert_eq!(back.record().undoes, Some(stub.object_id()));
+    for what in [1, 2, 4] {
+        let mut other = back.encode();
+        other[5] = what;
+        assert!(SnapshotObject::parse(&other).is_err(), "a return that says it is {what}");
+    }
     // A stub of a stub stands for the same snapshot.
     let again = SnapshotObject::removal(stub.record(), 78, stub.record().keyring, &device()).unwrap();
     assert_eq!(again.record().removes, Some(first.snapshot_id()));

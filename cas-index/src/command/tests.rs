@@ -44,7 +44,7 @@ fn all() -> Vec<(Command, String)> {
             Command::Commit { session: 7, key: [8; 16], object: p3.clone(), cover: cover() },
             format!("0707{}{covered}", r("08", 16)),
         ),
-        (Command::Forget { removal: p3, cover: cover() }, format!("08{covered}")),
+        (Command::Forget { removal: p3.clone(), cover: cover() }, format!("08{covered}")),
         (Command::Undelete { snapshot: [1; 32] }, format!("09{}", r("01", 32))),
         (Command::EmptyTrash { before_ns: -1, limit: 2 }, "0a0102".into()),
         (Command::Condemn { limit: 300 }, "0bac02".into()),
@@ -54,6 +54,7 @@ fn all() -> Vec<(Command, String)> {
         ),
         (Command::Mark { ids, bad: true }, format!("0d{one_id}01")),
         (Command::ReleaseHold, "0e".into()),
+        (Command::Return { returning: p3, cover: cover() }, format!("11{covered}")),
     ]
 }
 

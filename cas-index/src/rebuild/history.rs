@@ -2,16 +2,20 @@
 //!
 //! From the newest version down: each names the one before it, so only the newest is a question, and versions below a
 //! gap. There a removal decides (only what was committed is removed), else the object that was put last.
+//!
+//! A removal that a return names was taken back, in whatever order and on whatever nodes the two are found. As long as it
+//! is stored its return is kept: the removal waits for the collector, and the return for its end.
 
 use super::{FIRST, Work};
 use crate::rights::domains::bind;
+use crate::state::blocks::{Row, row};
 use crate::state::interned::{Interned, intern};
 use crate::state::snapshots::{Latest, Version, store_object, trash_key};
 use crate::tables::{Table, Tables};
 use cas_core::id::{BlockId, SnapshotId, VaultId};
 use cas_core::snapshot::{SnapshotObject, What};
 use cas_net::{Result, SnapshotState};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A stored object of kind snapshot.
 pub(super) struct Candidate {
@@ -35,14 +39,16 @@ impl Candidate {
         self.object.record().chain_id()
     }
 
-    fn is_removal(&self) -> bool {
-        self.object.what() == What::Removal
+    /// Whether only what was committed has it.
+    fn is_witness(&self) -> bool {
+        self.object.what() != What::Snapshot
     }
 }
 
 impl Work<'_> {
     /// Candidates come in the order in which they were put.
     pub(super) fn take_name(&mut self, vault: &VaultId, name: &str, candidates: Vec<Candidate>) -> Result<()> {
+        let undone = self.take_returns(&candidates)?;
         let mut by_seq: BTreeMap<u64, Vec<Candidate>> = BTreeMap::new();
         for candidate in candidates {
             by_seq.entry(candidate.object.record().seq).or_default().push(candidate);
@@ -52,12 +58,15 @@ impl Work<'_> {
         for (seq, candidates) in by_seq.into_iter().rev() {
             let named = next.filter(|(of, _)| *of == seq).map(|(_, id)| id);
             let Some(chosen) = self.choose(&candidates, named)? else { continue };
-            let (mut snapshot, mut removal) = (None, None);
+            let (mut snapshot, mut removal, mut previous) = (None, None, FIRST);
             for candidate in candidates.into_iter().filter(|c| c.chain_id() == chosen) {
-                let place = if candidate.is_removal() { &mut removal } else { &mut snapshot };
-                *place = Some(candidate);
+                previous = candidate.object.record().previous;
+                match candidate.object.what() {
+                    What::Snapshot => snapshot = Some(candidate),
+                    What::Removal if !undone.contains(&candidate.id) => removal = Some(candidate),
+                    What::Removal | What::Return => {}
+                }
             }
-            let previous = snapshot.iter().chain(&removal).map(|c| c.object.record().previous).next().unwrap_or(FIRST);
             next = seq.checked_sub(1).map(|before| (before, previous));
             let is_newest = latest.is_none();
             let newest = latest.get_or_insert(Latest { seq, snapshot: chosen, stub: None });
@@ -77,22 +86,50 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Removals that were taken back. Each has a row without references, which the collector takes, and lets go of what
+    /// took it back when it is gone.
+    fn take_returns(&mut self, candidates: &[Candidate]) -> Result<BTreeSet<BlockId>> {
+        let mut undone = BTreeSet::new();
+        for (returning, removal) in candidates.iter().filter_map(|c| Some((c, c.object.record().undoes?))) {
+            let is_it = |c: &&Candidate| c.id == removal && c.object.what() == What::Removal;
+            let Some(found) = candidates.iter().find(is_it).filter(|c| c.chain_id() == returning.chain_id()) else {
+                continue;
+            };
+            let domain = self.domain_of(returning)?;
+            self.hold(&returning.id, domain)?;
+            let mut waiting =
+                self.tables.get(Table::Stubs, found.id.as_bytes())?.map_or_else(Vec::new, |v| v.into_owned());
+            waiting.extend_from_slice(returning.id.as_bytes());
+            self.tables.put(Table::Stubs, found.id.as_bytes(), waiting);
+            if let Some(row) = row(&self.tables, &found.id)? {
+                self.put(&found.id, Row { zero: self.meta.epoch, ..row });
+            }
+            undone.insert(found.id);
+        }
+        Ok(undone)
+    }
+
     /// Which version had this seq: what the next one names, else what was removed, else what was put last and is whole.
     fn choose(&mut self, candidates: &[Candidate], named: Option<SnapshotId>) -> Result<Option<SnapshotId>> {
         if let Some(named) = named {
             return Ok(candidates.iter().any(|c| c.chain_id() == named).then_some(named));
         }
-        if let Some(removal) = candidates.iter().rev().find(|c| c.is_removal()) {
+        if let Some(removal) = candidates.iter().rev().find(|c| c.is_witness()) {
             return Ok(Some(removal.chain_id()));
         }
+        let mut chosen = None;
         for candidate in candidates.iter().rev() {
-            let root = candidate.object.record().root;
+            let (root, id) = (candidate.object.record().root, candidate.chain_id());
             if self.tables.get(Table::Blocks, root.as_bytes())?.is_some() {
-                return Ok(Some(candidate.chain_id()));
+                match *chosen.get_or_insert(id) {
+                    chosen if chosen == id => {}
+                    chosen => self.found.skipped.push((candidate.id, rival(candidate, &chosen))),
+                }
+                continue;
             }
             self.found.skipped.push((candidate.id, format!("its root {root} is not stored: it was never committed")));
         }
-        Ok(None)
+        Ok(chosen)
     }
 
     fn take_version(&mut self, snapshot: Candidate, removal: Option<Candidate>) -> Result<()> {
@@ -104,13 +141,13 @@ impl Work<'_> {
         if let Some(removal) = &removal {
             self.hold(&removal.id, domain)?;
             let since_ns = self.meta.time_ns;
-            row.state = SnapshotState::Trash { since_ns, by: removal.object.record().device };
+            row.state = SnapshotState::Trash { since_ns, by: removal.object.record().device, removal: removal.id };
             self.tables.put(Table::Trash, &trash_key(since_ns, &row.snapshot), Vec::new());
             self.found.trash += 1;
         } else {
             self.found.live += 1;
         }
-        let version = Version { row, removal: removal.map(|removal| removal.id), committed_ns: None };
+        let version = Version { row, committed_ns: None };
         bind(&mut self.tables, &record.vault, &record.domain)?;
         version.store(&mut self.tables);
         store_object(&mut self.tables, &version, &snapshot.bytes);
@@ -121,4 +158,10 @@ impl Work<'_> {
         let domain = candidate.object.record().domain;
         intern(&mut self.tables, Interned::Domain, domain.as_bytes())
     }
+}
+
+/// What is said of the other of two pushes that stored the same version of a name.
+fn rival(of: &Candidate, chosen: &SnapshotId) -> String {
+    let record = of.object.record();
+    format!("{}@{} may have been this one: {chosen} was stored after it", record.name.as_str(), record.seq)
 }

@@ -6,10 +6,9 @@
 //! that promises missing children would not be.
 //!
 //! Not on nodes, so not found again: bad marks (a scrub finds them), sessions, keys of commits, who brought a block,
-//! when a version went to the trash (that clock begins anew). Two states come back one step earlier:
-//! a version that was undeleted moments ago is in the trash again until its removal is collected, and one that was
-//! just emptied from the trash is there again while its object is still stored. An object that was stored and not
-//! committed counts as committed if it is the newest of its name and its root is stored.
+//! when a version went to the trash (that clock begins anew). One state comes back one step earlier: a version that was
+//! just emptied from the trash is there again while its object is still stored. What was stored and never acknowledged may
+//! count: a version if it is the newest of its name and its root is stored, a removal, and what takes a removal back.
 
 mod history;
 mod trace;
@@ -18,7 +17,7 @@ use crate::cluster::Holders;
 use crate::disk::Disk;
 use crate::log::{Log, files};
 use crate::options::Options;
-use crate::state::blocks::{Row, State};
+use crate::state::blocks::{Row, State, epoch_key};
 use crate::state::interned::{Interned, intern};
 use crate::state::{Meta, VaultRow, damaged};
 use crate::tables::{Base, Layered, Table, Tables};
@@ -209,10 +208,15 @@ impl Work<'_> {
     }
 
     fn settle_row(&mut self, id: &BlockId, row: &Row) -> Result<()> {
-        if row.count == 0 {
+        let waits = row.count == 0 && row.zero != Epoch::ZERO;
+        if row.count == 0 && !waits {
             self.found.orphans += 1;
             self.tables.remove(Table::Blocks, id.as_bytes());
             return Ok(());
+        }
+        if waits {
+            self.tables.put(Table::Zero, &epoch_key(row.zero, id), Vec::new());
+            self.meta.unreferenced += 1;
         }
         self.found.blocks += 1;
         self.meta.bytes += u64::from(row.len);

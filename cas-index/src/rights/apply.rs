@@ -138,7 +138,7 @@ fn authorise(tables: &impl Tables, holder: &Holder, command: &Any, summary: &Sum
                 None => Ok(()),
             }
         }
-        Any::Forget { .. } | Any::Undelete { .. } => {
+        Any::Forget { .. } | Any::Undelete { .. } | Any::Return { .. } => {
             allow(holder.may(Action::Forget, &vault, Where::Name(&summary.name)))
         }
         Any::Mark { ids, .. } => sharing::may_mark(tables, holder, ids),

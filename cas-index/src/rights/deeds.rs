@@ -123,6 +123,7 @@ fn of_carried(tables: &impl Tables, command: &Any) -> Result<Summary> {
         Any::EndSession { .. } => Summary::quiet("end session"),
         Any::Commit { object, .. } => of_object("push", &object.0),
         Any::Forget { removal, .. } => of_object("forget", &removal.0),
+        Any::Return { returning, .. } => of_object("undelete", &returning.0),
         Any::Undelete { snapshot } => match find(tables, &SnapshotId(*snapshot))? {
             Some((version, _)) => {
                 let (vault, detail) = (Some(version.row.vault), format!("version {}", version.row.seq));

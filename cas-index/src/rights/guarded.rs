@@ -252,8 +252,8 @@ impl cas_net::Index for Guarded {
         self.index.forget_one(self.by(), removal, receipt)
     }
 
-    fn undelete(&self, snapshot: &SnapshotId) -> Result<()> {
-        self.index.undelete_one(self.by(), snapshot)
+    fn undelete(&self, returning: &[u8], receipt: &Receipt) -> Result<()> {
+        self.index.undelete_one(self.by(), returning, receipt)
     }
 
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>> {

@@ -244,8 +244,8 @@ impl cas_net::Index for Index {
         self.forget_one(None, removal, receipt)
     }
 
-    fn undelete(&self, snapshot: &SnapshotId) -> Result<()> {
-        self.undelete_one(None, snapshot)
+    fn undelete(&self, returning: &[u8], receipt: &Receipt) -> Result<()> {
+        self.undelete_one(None, returning, receipt)
     }
 
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>> {

@@ -75,8 +75,10 @@ impl Index {
         self.submit(Command::Rights(Rights { by: None, deed }), true).map(drop)
     }
 
-    pub(crate) fn undelete_one(&self, by: By, snapshot: &SnapshotId) -> Result<()> {
-        self.submit_by(by, Command::Undelete { snapshot: snapshot.0 }, true).map(drop)
+    pub(crate) fn undelete_one(&self, by: By, returning: &[u8], receipt: &Receipt) -> Result<()> {
+        let object = verified_object(returning, What::Return)?;
+        let cover = self.cover(receipt, &object.object_id())?;
+        self.submit_by(by, Command::Return { returning: Packed(returning.to_vec()), cover }, true).map(drop)
     }
 
     pub(crate) fn empty_all_trash(&self, by: By, before_ns: i64) -> Result<Vec<SnapshotRow>> {

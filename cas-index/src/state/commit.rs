@@ -71,7 +71,7 @@ pub(super) fn commit(
     rows.write(tables, meta)?;
 
     let row = new_row(record, snapshot, object_id);
-    let version = Version { row, removal: None, committed_ns: Some(meta.time_ns) };
+    let version = Version { row, committed_ns: Some(meta.time_ns) };
     version.store(tables);
     store_object(tables, &version, object);
     Latest { seq: record.seq, snapshot, stub: None }.store(tables, &vault, name);
@@ -155,8 +155,8 @@ pub(super) fn hold_object(
     Ok(id)
 }
 
-/// Lets go of a removal object: at once if what it removed is gone from every node that may come back, else when that goes.
-/// Until then a rebuild would find the removed snapshot and must find its removal too.
+/// Lets go of a removal (or return) object: at once if what it removed (or took back) is gone from the nodes, else when
+/// that goes. Until then a rebuild would find the removed snapshot (the removal) and must find this too.
 pub(super) fn release_stub(
     tables: &mut impl Tables,
     meta: &Meta,

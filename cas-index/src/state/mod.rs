@@ -145,6 +145,7 @@ pub(crate) fn dispatch(tables: &mut impl Tables, meta: &mut Meta, command: &Comm
         }
         Command::Forget { removal, cover } => trash::forget(tables, meta, &removal.0, cover),
         Command::Undelete { snapshot } => trash::undelete(tables, meta, snapshot),
+        Command::Return { returning, cover } => trash::bring_back(tables, meta, &returning.0, cover),
         Command::EmptyTrash { before_ns, limit } => trash::empty(tables, meta, *before_ns, *limit),
         Command::Condemn { limit } => collect::condemn(tables, meta, *limit as usize),
         Command::Deleted { node, ids, epochs, gone } => collect::deleted(tables, meta, node, ids, epochs, gone),

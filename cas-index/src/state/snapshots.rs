@@ -57,13 +57,11 @@ fn name_key(vault: &VaultId, name: &str) -> Vec<u8> {
     [vault.as_bytes(), name.as_bytes()].concat()
 }
 
-/// A version, and what keeps it in the trash.
+/// A version, and what the border does not show of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     /// What the border shows.
     pub row: SnapshotRow,
-    /// In the trash: the removal object.
-    pub removal: Option<BlockId>,
     /// Index time of its commit; not known after a rebuild. The record's own time is the client's word.
     pub committed_ns: Option<i64>,
 }
@@ -74,12 +72,20 @@ impl Version {
         [&name_key(&self.row.vault, &self.row.name)[..], &[0], &self.row.seq.to_be_bytes()].concat()
     }
 
+    /// In the trash: the removal object.
+    pub fn removal(&self) -> Option<BlockId> {
+        match self.row.state {
+            SnapshotState::Trash { removal, .. } => Some(removal),
+            SnapshotState::Live => None,
+        }
+    }
+
     /// Writes its row.
     pub fn store(&self, tables: &mut impl Tables) {
         let mut out = RecordWriter::new();
         out.field(TAG_SNAPSHOT, self.row.snapshot.0).field(TAG_OBJECT, self.row.object.0);
         out.field(TAG_ROOT, self.row.root.0).field(TAG_TIME, self.row.time_ns.to_le_bytes());
-        if let (SnapshotState::Trash { since_ns, by }, Some(removal)) = (&self.row.state, &self.removal) {
+        if let SnapshotState::Trash { since_ns, by, removal } = &self.row.state {
             out.field(TAG_TRASH, [&since_ns.to_le_bytes()[..], by.as_bytes(), removal.as_bytes()].concat());
         }
         if let Some(committed_ns) = self.committed_ns {
@@ -94,11 +100,11 @@ impl Version {
         let read = fields(value).map_err(|e| damaged(format!("{name} version {seq}"), e.to_string()))?;
         let state = match read.trash {
             None => SnapshotState::Live,
-            Some((since_ns, by, _)) => SnapshotState::Trash { since_ns, by },
+            Some((since_ns, by, removal)) => SnapshotState::Trash { since_ns, by, removal },
         };
-        let Fields { snapshot, object, root, time_ns, trash, committed_ns } = read;
+        let Fields { snapshot, object, root, time_ns, committed_ns, .. } = read;
         let row = SnapshotRow { vault, name, seq, snapshot, object, root, time_ns, state };
-        Ok(Self { row, removal: trash.map(|t| t.2), committed_ns })
+        Ok(Self { row, committed_ns })
     }
 }
 

@@ -2,7 +2,8 @@
 //! What a retention lock keeps does neither.
 //!
 //! A removal object is kept as long as a rebuild needs it: while the version is in the trash, then until the
-//! version's own object is gone from the nodes, and for the newest version of a name until a newer one exists.
+//! version's own object is gone from the nodes, and for the newest version of a name until a newer one exists. Likewise
+//! what takes a removal back is kept until the removal is gone: while a node has that, a rebuild finds both.
 
 use super::blocks::Rows;
 use super::commit::{Owner, hold_object, parse, release_stub};
@@ -29,22 +30,26 @@ pub(super) fn forget(
     if (record.vault, record.name.as_str(), record.seq) != (row.vault, &row.name[..], row.seq) {
         return deny("the removal does not fit the version it removes");
     }
-    if version.removal == Some(BlockId::of_object(Kind::Snapshot, removal)) {
+    let id = BlockId::of_object(Kind::Snapshot, removal);
+    if version.removal() == Some(id) {
         return Ok(Outcome::Done);
     }
-    if version.removal.is_some() {
+    if version.removal().is_some() {
         return refuse(not_found("live snapshot", &row.snapshot));
     }
     if lock::keeps(tables, &version, meta.time_ns)? {
         return refuse(ServiceError::Retained(Box::new(version.row)));
+    }
+    if tables.get(Table::Stubs, id.as_bytes())?.is_some() {
+        return deny(format!("the removal {id} was taken back: make another"));
     }
     let Some(domain) = number_of(tables, Interned::Domain, record.domain.as_bytes())? else {
         return deny("the removal is of an unknown domain");
     };
     let mut rows = Rows::new();
     let owner = Owner { domain, device: 0, since: Epoch::ZERO, may_return: true };
-    version.removal = Some(hold_object(tables, meta, &mut rows, Kind::Snapshot, removal, cover, owner)?);
-    version.row.state = SnapshotState::Trash { since_ns: meta.time_ns, by: record.device };
+    let removal = hold_object(tables, meta, &mut rows, Kind::Snapshot, removal, cover, owner)?;
+    version.row.state = SnapshotState::Trash { since_ns: meta.time_ns, by: record.device, removal };
     rows.write(tables, meta)?;
     version.store(tables);
     tables.put(Table::Trash, &trash_key(meta.time_ns, &version.row.snapshot), Vec::new());
@@ -53,16 +58,52 @@ pub(super) fn forget(
 
 pub(super) fn undelete(tables: &mut impl Tables, meta: &mut Meta, snapshot: &[u8; 32]) -> Applied<Outcome> {
     let mut version = existing(tables, &SnapshotId(*snapshot))?;
-    let (SnapshotState::Trash { since_ns, .. }, Some(removal)) = (&version.row.state, version.removal) else {
+    let SnapshotState::Trash { since_ns, removal, .. } = version.row.state else {
         return Ok(Outcome::Done);
     };
-    tables.remove(Table::Trash, &trash_key(*since_ns, &version.row.snapshot));
     let mut rows = Rows::new();
     rows.release(tables, &removal, meta.epoch)?;
     rows.write(tables, meta)?;
-    (version.row.state, version.removal) = (SnapshotState::Live, None);
-    version.store(tables);
+    let_live(tables, &mut version, since_ns);
     Ok(Outcome::Done)
+}
+
+pub(super) fn bring_back(
+    tables: &mut impl Tables,
+    meta: &mut Meta,
+    returning: &[u8],
+    cover: &ObjectCover,
+) -> Applied<Outcome> {
+    let parsed = parse(returning, What::Return)?;
+    let record = parsed.record();
+    let mut version = existing(tables, &record.chain_id())?;
+    let row = &version.row;
+    if (record.vault, record.name.as_str(), record.seq) != (row.vault, &row.name[..], row.seq) {
+        return deny("the return does not fit the version that it brings back");
+    }
+    let SnapshotState::Trash { since_ns, removal, .. } = row.state else {
+        return Ok(Outcome::Done);
+    };
+    if record.undoes != Some(removal) {
+        return deny(format!("the version was removed by {removal}, which this does not take back"));
+    }
+    let Some(domain) = number_of(tables, Interned::Domain, record.domain.as_bytes())? else {
+        return deny("the return is of an unknown domain");
+    };
+    let mut rows = Rows::new();
+    let owner = Owner { domain, device: 0, since: Epoch::ZERO, may_return: true };
+    let returning = hold_object(tables, meta, &mut rows, Kind::Snapshot, returning, cover, owner)?;
+    rows.release(tables, &removal, meta.epoch)?;
+    release_stub(tables, meta, &mut rows, &returning, &removal)?;
+    rows.write(tables, meta)?;
+    let_live(tables, &mut version, since_ns);
+    Ok(Outcome::Done)
+}
+
+fn let_live(tables: &mut impl Tables, version: &mut Version, since_ns: i64) {
+    tables.remove(Table::Trash, &trash_key(since_ns, &version.row.snapshot));
+    version.row.state = SnapshotState::Live;
+    version.store(tables);
 }
 
 pub(super) fn empty(tables: &mut impl Tables, meta: &mut Meta, before_ns: i64, limit: u32) -> Applied<Outcome> {
@@ -87,7 +128,7 @@ pub(super) fn empty(tables: &mut impl Tables, meta: &mut Meta, before_ns: i64, l
     let mut gone = Vec::with_capacity(due.len());
     for (key, version) in due {
         let snapshot = version.row.snapshot;
-        let removal = version.removal.ok_or_else(|| damaged(snapshot, "is in the trash without a removal"))?;
+        let removal = version.removal().ok_or_else(|| damaged(snapshot, "is in the trash without a removal"))?;
         rows.release(tables, &version.row.root, meta.epoch)?;
         rows.release(tables, &version.row.object, meta.epoch)?;
         let (vault, name) = (version.row.vault, version.row.name.clone());

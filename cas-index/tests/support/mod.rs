@@ -16,7 +16,8 @@ use cas_core::snapshot::{SnapshotObject, SnapshotRecord};
 use cas_index::{Index, Options};
 use cas_net::{
     Commit, Committed, Delete, Deleted, Grant, Index as _, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Receipt,
-    Received, Registration, Result, Scrubbed, ServiceError, SessionId, StartSession, StoredBlock,
+    Received, Registration, Result, Scrubbed, ServiceError, SessionId, SnapshotRow, SnapshotState, StartSession,
+    StoredBlock,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -205,6 +206,7 @@ fn record(name: &str, seq: u64, previous: SnapshotId, root: BlockId, time_ns: i6
         device: device().public(),
         sealed: Sum::of(sealed),
         removes: None,
+        undoes: None,
         unknown: Vec::new(),
     }
 }
@@ -241,6 +243,12 @@ pub fn keyring_object(seed: u8) -> Vec<u8> {
 /// The removal of a snapshot.
 pub fn removal(object: &SnapshotObject, time_ns: i64) -> SnapshotObject {
     SnapshotObject::removal(object.record(), time_ns, object.record().keyring, &device()).unwrap()
+}
+
+/// What brings a snapshot that is in the trash back.
+pub fn returning(object: &SnapshotObject, row: &SnapshotRow, time_ns: i64) -> SnapshotObject {
+    let SnapshotState::Trash { removal, .. } = row.state else { panic!("{row:?} is not in the trash") };
+    SnapshotObject::returning(object.record(), removal, time_ns, object.record().keyring, &device()).unwrap()
 }
 
 /// An index, a node and a clock.
@@ -319,6 +327,20 @@ impl World {
         self.index().forget(&removal.encode(), &receipt)
     }
 
+    pub fn undelete(&self, row: &SnapshotRow) -> Result<()> {
+        let session = self.start();
+        let returning = self.put_return(&self.index().grant(session)?, row);
+        self.index().close_session(session)?;
+        self.index().undelete(&returning.0, &returning.1)
+    }
+
+    /// Puts what would bring a version back.
+    pub fn put_return(&self, grant: &Grant, row: &SnapshotRow) -> (Vec<u8>, Receipt) {
+        let object = SnapshotObject::parse(&self.index().snapshot_object(&row.snapshot).unwrap()).unwrap();
+        let returning = returning(&object, row, self.clock.now());
+        (returning.encode(), self.put_object(grant, &returning))
+    }
+
     /// Collects until there is nothing more to do.
     pub fn collect(&self, limit: usize) {
         loop {
@@ -387,7 +409,7 @@ pub fn for_seeds(count: u64, law: impl Fn(u64) + std::panic::RefUnwindSafe) {
 pub struct Answers {
     pub rows: Vec<cas_net::StoredRow>,
     pub children: Vec<(BlockId, Vec<BlockId>)>,
-    pub versions: Vec<cas_net::SnapshotRow>,
+    pub versions: Vec<SnapshotRow>,
     pub heads: Vec<(String, Option<(u64, SnapshotId)>)>,
     pub vaults: Vec<(VaultId, Vec<u8>)>,
 }
@@ -400,7 +422,7 @@ impl Answers {
         let children = pages.filter_map(|id| Some((id, index.children(&id).ok()?))).collect();
         let mut versions = index.snapshots(&vault(), None, true).unwrap();
         for version in &mut versions {
-            if let cas_net::SnapshotState::Trash { since_ns, .. } = &mut version.state {
+            if let SnapshotState::Trash { since_ns, .. } = &mut version.state {
                 *since_ns = 0;
             }
         }

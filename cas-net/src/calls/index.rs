@@ -92,11 +92,6 @@ calls! { Family::Index;
         /// Its receipt.
         receipt: Receipt,
     } -> ();
-    /// `Index::undelete`.
-    15 once Undelete {
-        /// The snapshot.
-        snapshot: SnapshotId,
-    } -> ();
     /// `Index::empty_trash`.
     16 once EmptyTrash {
         /// What went there before, nanoseconds since 1970.
@@ -149,4 +144,11 @@ calls! { Family::Index;
     25 again Status {} -> IndexStatus;
     /// `Index::close`: makes its tables durable; the server goes on.
     26 again Close {} -> Checkpointed;
+    /// `Index::undelete`.
+    27 once Undelete {
+        /// The return object.
+        returning: Vec<u8>,
+        /// Its receipt.
+        receipt: Receipt,
+    } -> ();
 }

@@ -106,8 +106,8 @@ impl Index for RemoteIndex {
         self.connection.call(&Forget { removal: removal.to_vec(), receipt: receipt.clone() })
     }
 
-    fn undelete(&self, snapshot: &SnapshotId) -> Result<()> {
-        self.connection.call(&Undelete { snapshot: *snapshot })
+    fn undelete(&self, returning: &[u8], receipt: &Receipt) -> Result<()> {
+        self.connection.call(&Undelete { returning: returning.to_vec(), receipt: receipt.clone() })
     }
 
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>> {

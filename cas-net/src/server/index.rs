@@ -25,7 +25,7 @@ impl<O: Fn(&Peer) -> Result<Arc<dyn Index>> + Send + Sync> Handler for IndexHand
         let index = (self.open)(peer)?;
         match request.method() {
             ..=10 => pushing(&*index, &request),
-            11..=17 => names(&*index, &request),
+            11..=17 | Undelete::METHOD => names(&*index, &request),
             _ => keeping(&*index, &request),
         }
     }
@@ -53,7 +53,7 @@ fn names(index: &dyn Index, request: &Request) -> Result<Reply> {
         Head::METHOD => request.answer(|c: Head| index.head(&c.vault, &c.name)),
         SnapshotObject::METHOD => request.answer(|c: SnapshotObject| index.snapshot_object(&c.snapshot)),
         Forget::METHOD => request.answer(|c: Forget| index.forget(&c.removal, &c.receipt)),
-        Undelete::METHOD => request.answer(|c: Undelete| index.undelete(&c.snapshot)),
+        Undelete::METHOD => request.answer(|c: Undelete| index.undelete(&c.returning, &c.receipt)),
         EmptyTrash::METHOD => request.answer(|c: EmptyTrash| index.empty_trash(c.before_ns)),
         EndSessionsExcept::METHOD => request.answer(|c: EndSessionsExcept| index.end_sessions_except(&c.keep)),
         _ => Err(request.unknown()),

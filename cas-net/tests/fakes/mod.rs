@@ -216,8 +216,8 @@ impl Index for FakeIndex {
     fn forget(&self, removal: &[u8], _: &Receipt) -> Result<()> {
         Err(ServiceError::Stopped(removal.len().to_string()))
     }
-    fn undelete(&self, snapshot: &SnapshotId) -> Result<()> {
-        Err(ServiceError::RootMissing(BlockId(snapshot.0)))
+    fn undelete(&self, returning: &[u8], _: &Receipt) -> Result<()> {
+        Err(ServiceError::RootMissing(BlockId([returning.len() as u8; 32])))
     }
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>> {
         let mut rows = self.snapshots(&VaultId::ZERO, None, true)?;

@@ -52,7 +52,7 @@ fn snapshot(state: SnapshotState) -> SnapshotRow {
 }
 
 fn trashed() -> SnapshotRow {
-    snapshot(SnapshotState::Trash { since_ns: 6, by: PublicKey([8; 32]) })
+    snapshot(SnapshotState::Trash { since_ns: 6, by: PublicKey([8; 32]), removal: id(7) })
 }
 
 fn row(state: RowState) -> StoredRow {
@@ -97,8 +97,7 @@ fn visit_index(to: &mut impl Visit) {
     );
     to.call(index::Head { vault, name: "laptop".into() }, Some((7, snapshot_id)));
     to.call(index::SnapshotObject { snapshot: snapshot_id }, object.clone());
-    to.call(index::Forget { removal: object, receipt: receipt() }, ());
-    to.call(index::Undelete { snapshot: snapshot_id }, ());
+    to.call(index::Forget { removal: object.clone(), receipt: receipt() }, ());
     to.call(index::EmptyTrash { before_ns: -1 }, vec![trashed()]);
     to.call(index::EndSessionsExcept { keep: vec![session_id] }, vec![session()]);
     to.call(
@@ -126,6 +125,7 @@ fn visit_index(to: &mut impl Visit) {
     };
     to.call(index::Status {}, status);
     to.call(index::Close {}, Checkpointed { log_tail: 12 });
+    to.call(index::Undelete { returning: object, receipt: receipt() }, ());
 }
 
 fn visit_node(to: &mut impl Visit) {
