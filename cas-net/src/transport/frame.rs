@@ -13,8 +13,10 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-/// Room that is made at first; then as much again as has arrived.
+/// Room that is made at first.
 const FIRST_ROOM: usize = 64 << 10;
+/// Later so many times what has arrived: most bodies are moved once at most.
+const MORE_ROOM: usize = 15;
 
 /// A message with its bodies, to be sent.
 #[derive(Debug, Clone)]
@@ -98,7 +100,7 @@ impl<'a> Frames<'a> {
         while out.len() < len {
             let missing = len - out.len();
             if out.len() == out.capacity() {
-                out.reserve_exact(missing.min(out.len().max(FIRST_ROOM)));
+                out.reserve_exact(missing.min((MORE_ROOM * out.len()).max(FIRST_ROOM)));
             }
             let mut room = (&mut out).limit(missing);
             let read = timeout(self.stall, self.stream.read_buf(&mut room)).await;
