@@ -4,6 +4,7 @@
 //! A header is believed only as far as its id commits to it; lengths are checked before allocation.
 
 use crate::codec::{FormatError, Reader};
+use crate::density;
 use crate::id::{BlockId, DomainId, Kind, Sum};
 use crate::kdf;
 use crate::limits::{MAX_CHILDREN, MAX_RAW};
@@ -181,11 +182,13 @@ impl Sealer {
 
     /// Compresses into `self.body`; answers whether that pays after padding.
     fn compress(&mut self, plaintext: &[u8]) -> bool {
-        let Some(zstd) = &mut self.zstd else { return false };
-        self.body.clear();
-        self.body.reserve(zstd::zstd_safe::compress_bound(plaintext.len()));
-        zstd.compress_to_buffer(plaintext, &mut self.body).expect("the buffer holds the bound");
-        padded_len(self.body.len()) < padded_len(plaintext.len())
+        let Self { zstd: Some(zstd), body } = self else { return false };
+        let mut compress = |bytes: &[u8]| {
+            body.clear();
+            body.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+            zstd.compress_to_buffer(bytes, body).expect("the buffer holds the bound")
+        };
+        !density::is_dense(plaintext, &mut compress) && padded_len(compress(plaintext)) < padded_len(plaintext.len())
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod agebox;
 pub mod chunk;
 pub mod codec;
+mod density;
 pub mod domain;
 pub mod frame;
 pub mod id;
