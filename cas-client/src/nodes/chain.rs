@@ -67,11 +67,15 @@ impl Nodes {
             return (BTreeMap::new(), blocks);
         }
         let (mut chains, mut apart) = (BTreeMap::<u16, Blocks>::new(), Blocks::new());
+        let nodes = view.layout.nodes.len();
+        // Blocks that are put together go the same way as far as they can, in few requests; the next ones begin elsewhere.
+        let turn = blocks.first().map_or(0, |(block, _)| usize::from(block.id.0[31]) % nodes);
         for (block, mut targets) in blocks {
-            // Not all blocks go to the same one first; near ones come before far ones.
-            let turn = usize::from(block.id.0[31]) % targets.len().max(1);
-            targets.rotate_left(turn);
-            targets.sort_by_key(|target| self.choice.is_behind(view.info(*target)));
+            // Near ones come before far ones.
+            let key = |target: &u16| {
+                (self.choice.is_behind(view.info(*target)), (usize::from(*target) + nodes - turn) % nodes)
+            };
+            targets.sort_by_cached_key(key);
             let sends_on = |first: &u16| view.node(*first).is_some_and(|node| node.sends_on());
             match targets.first() {
                 Some(first) if targets.len() > 1 && targets.len() <= MAX_HOPS && sends_on(first) => {

@@ -17,8 +17,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// Plaintext that waits to be asked for together, about.
-const BATCH_BYTES: usize = 2 << 20;
+/// Plaintext that waits to be asked for together, about: more than the small files of a usual job, which so are asked for once.
+const BATCH_BYTES: usize = 4 << 20;
 /// Blocks that wait to be asked for together.
 const BATCH_BLOCKS: usize = 256;
 /// Read at once from a large file.

@@ -1,6 +1,6 @@
 //! From named blocks to receipts: ask in batches, seal what is absent on all cores, put, wait for durability.
 //!
-//! Promise: a block is sealed and sent once in a push, however often it occurs; at most [`QUEUE_TASKS`] groups of
+//! Promise: a block is sealed and sent once in a push, however often it occurs; at most [`QUEUE_TASKS`] groups of about
 //! [`TASK_BYTES`] wait to be sealed, and whoever finds the queue full seals himself, so nobody idles and
 //! nothing can wait in a circle. A [`Group`] is delivered when the index has the node's word for all its blocks.
 
@@ -18,9 +18,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 /// Groups that wait to be sealed.
-const QUEUE_TASKS: usize = 16;
-/// Plaintext in one of them, about.
-const TASK_BYTES: usize = 1 << 20;
+const QUEUE_TASKS: usize = 8;
+/// Plaintext in one of them, about: each is a request and a receipt of every node, however long.
+const TASK_BYTES: usize = 2 << 20;
 /// How long to sleep before looking again for something to do.
 const IDLE: Duration = Duration::from_millis(2);
 
@@ -184,18 +184,8 @@ impl Uploader {
     fn put_wanted(&self, group: &Arc<Group>, grant: Grant, blocks: Vec<NewBlock>, sealer: &mut Sealer) -> Result<()> {
         let ids: Vec<BlockId> = blocks.iter().map(|b| b.id).collect();
         let offered = self.nodes.offer(&grant, &ids)?;
-        let mut tasks = Vec::new();
-        let mut task: Vec<(NewBlock, Places)> = Vec::new();
-        let mut bytes = 0;
-        for (block, places) in blocks.into_iter().zip(offered.wanted).filter(|(_, places)| !places.is_empty()) {
-            bytes += block.plaintext.len();
-            task.push((block, places));
-            if bytes >= TASK_BYTES {
-                tasks.push(std::mem::take(&mut task));
-                bytes = 0;
-            }
-        }
-        tasks.extend((!task.is_empty()).then_some(task));
+        let wanted = blocks.into_iter().zip(offered.wanted).filter(|(_, places)| !places.is_empty());
+        let tasks = in_tasks(wanted.collect());
         let mut state = group.lock();
         state.tasks_left += tasks.len();
         state.sent.extend(offered.sent);
@@ -337,6 +327,23 @@ impl Group {
             drop(self.changed.wait_timeout(state, IDLE).expect("no thread panics with this lock"));
         }
     }
+}
+
+/// Blocks in even parts of about [`TASK_BYTES`].
+fn in_tasks(blocks: Vec<(NewBlock, Places)>) -> Vec<Vec<(NewBlock, Places)>> {
+    let all: usize = blocks.iter().map(|(block, _)| block.plaintext.len()).sum();
+    let part = all.div_ceil((all / TASK_BYTES).max(1));
+    let (mut tasks, mut task, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for block in blocks {
+        bytes += block.0.plaintext.len();
+        task.push(block);
+        if bytes >= part {
+            tasks.push(std::mem::take(&mut task));
+            bytes = 0;
+        }
+    }
+    tasks.extend((!task.is_empty()).then_some(task));
+    tasks
 }
 
 /// Puts one object (snapshot, removal, keyring) and waits until it is durable.
