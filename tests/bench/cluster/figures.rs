@@ -3,10 +3,9 @@
 use super::meter::Cost;
 use std::time::Duration;
 
-/// The middle one, by CPU time or by wall time.
-pub fn median(mut costs: Vec<Cost>, by: impl Fn(&Cost) -> Duration) -> Cost {
-    costs.sort_by_key(by);
-    costs[costs.len() / 2]
+/// The least, by CPU time or by wall time: whatever else the machine does only adds.
+pub fn least(costs: Vec<Cost>, by: impl Fn(&Cost) -> Duration) -> Cost {
+    costs.into_iter().min_by_key(by).expect("it was measured")
 }
 
 /// A heading.

@@ -23,7 +23,7 @@ pub struct Plan {
     pub mib: usize,
     /// Small ones.
     pub files: usize,
-    /// Of which the median is told.
+    /// Of which the least is told.
     pub runs: usize,
     /// Pushed before a node dies.
     pub heal_mib: usize,

@@ -5,7 +5,7 @@ use super::meter::{self, Cost};
 use super::program::program;
 use serde_json::Value;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ impl Town {
         let token = self.cas(&["node", "join-token", "--rack", &rack]);
         let index = self.index.address.clone();
         let serve = ["node", "serve", &dir, "--listen", "127.0.0.1:0", "--capacity", "100G", "--copy-rate", "0"];
-        let join = ["--join", &index, "--token", token.trim(), "--beat", "100ms"];
+        let join = ["--join", &index, "--token", token.trim()];
         let command = command(self.dir.path(), &[&serve[..], &join].concat());
         self.nodes.push(Server::start(&dir, command, &self.path(&format!("{dir}.log"))));
     }
@@ -154,8 +154,18 @@ impl Town {
 
 /// A folder in memory that is removed at the end.
 pub fn scratch() -> tempfile::TempDir {
-    let at = std::env::var_os("CAS_BENCH_DIR").unwrap_or_else(|| "/dev/shm".into());
-    tempfile::Builder::new().prefix("cas-bench-").tempdir_in(at).expect("a folder in memory")
+    tempfile::Builder::new().prefix("cas-bench-").tempdir_in(at()).expect("a folder in memory")
+}
+
+fn at() -> PathBuf {
+    std::env::var_os("CAS_BENCH_DIR").map_or_else(|| "/dev/shm".into(), PathBuf::from)
+}
+
+/// Has so much memory at hand: on a virtual machine it costs more the first time.
+pub fn warm(bytes: usize) {
+    let file = tempfile::NamedTempFile::new_in(at()).expect("a file in memory");
+    let part = vec![1; 1 << 20];
+    (0..bytes >> 20).for_each(|_| (&mut file.as_file()).write_all(&part).expect("there is room"));
 }
 
 /// A command of somebody who lives in this folder.
