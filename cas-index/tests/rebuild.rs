@@ -228,7 +228,7 @@ fn a_return_is_of_one_removal_of_one_version() {
     let (wrong, receipt) = world.put_return(&grant, &SnapshotRow { state: of_another, ..first.clone() });
     assert!(matches!(world.index().undelete(&wrong, &receipt), Err(ServiceError::Denied(_))));
     // A forged one of another version undoes nothing when the index is rebuilt, either.
-    world.put_return(&grant, &SnapshotRow { state: first.state.clone(), ..other });
+    world.put_return(&grant, &SnapshotRow { state: first.state, ..other });
     world.index().close_session(session).unwrap();
     let trash = |world: &World| assert!(world.index().snapshots(&vault(), Some("a"), false).unwrap().len() == 1);
     assert_rebuilt(&mut world, trash);

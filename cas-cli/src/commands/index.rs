@@ -72,10 +72,10 @@ enum IndexCommand {
         /// The export
         export: PathBuf,
     },
-    /// Let a restored index sweep: what nodes hold beyond the export is given up. While it is not served
+    /// Let a restored index sweep: what nodes hold beyond the export is given up
     Release {
-        /// Folder of the index
-        dir: PathBuf,
+        /// Folder of the index, while it is not served [default: ask the index that is served; for operators]
+        dir: Option<PathBuf>,
     },
 }
 
@@ -194,9 +194,14 @@ impl Index {
                 Ok(tell_rebuilt(work, &rebuilt))
             }
             IndexCommand::Restore { dir, export } => restore(work, &dir, &export),
-            IndexCommand::Release { dir } => {
+            IndexCommand::Release { dir: Some(dir) } => {
                 backup::release(&dir)?;
                 work.printer.say("it sweeps from its next start on");
+                Ok(Exit::Ok)
+            }
+            IndexCommand::Release { dir: None } => {
+                work.cluster()?.placement().release()?;
+                work.printer.say("it sweeps from now on");
                 Ok(Exit::Ok)
             }
         }
@@ -254,7 +259,7 @@ fn restore(work: &Workplace, dir: &Path, export: &Path) -> Result<Exit> {
         })),
         false => work.printer.line(format!("restored as of {made}; {nodes} nodes will list what they hold")),
     }
-    work.printer.say("next: cas index serve, then look, then cas index release");
+    work.printer.say("next: cas index serve, then look (cas snapshots, cas status), then cas index release");
     Ok(Exit::Ok)
 }
 

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Why nothing is swept after a restore.
-pub(super) const RESTORED: &str = "the index was restored from an export and has not been released";
+pub(super) const RESTORED: &str =
+    "the index was restored from an export: look at what it knows, then cas index release";
 
 /// What a task works with.
 pub(super) struct Tools<'a> {
