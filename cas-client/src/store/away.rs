@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 /// How long an index that did not answer is not asked for what is kept.
 const PAUSE: Duration = Duration::from_secs(30);
 
+/// And for how long it is not asked for what is not kept: a command that needs several things waits once.
+const JUST_NOW: Duration = Duration::from_secs(3);
+
 /// That an index does not answer, and what is told instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Away {
@@ -43,8 +46,21 @@ pub(crate) struct Watch {
 #[derive(Debug, Default)]
 struct State {
     /// It did not answer at this time, and how.
-    silent: Option<(Instant, String)>,
+    silent: Option<(Instant, Silence)>,
     away: Option<Away>,
+}
+
+/// How somebody does not answer.
+#[derive(Debug, Clone)]
+struct Silence {
+    peer: String,
+    detail: String,
+}
+
+impl From<Silence> for ServiceError {
+    fn from(Silence { peer, detail }: Silence) -> Self {
+        Self::Unreachable { peer, detail }
+    }
 }
 
 impl Watch {
@@ -74,9 +90,13 @@ impl Watch {
         ask: impl FnOnce() -> Result<T>,
         keep: impl FnOnce(&Kept, &str, &T, i64),
     ) -> Result<T> {
-        let is_silent = self.lock().silent.as_ref().is_some_and(|(at, _)| at.elapsed() < PAUSE);
-        if is_silent && let Some(value) = self.tell(name) {
-            return Ok(value);
+        let silent = self.lock().silent.clone().filter(|(at, _)| at.elapsed() < PAUSE);
+        if let Some((at, how)) = silent {
+            match self.tell(name) {
+                Some(value) => return Ok(value),
+                None if at.elapsed() < JUST_NOW => return Err(how.into()),
+                None => {}
+            }
         }
         match ask() {
             Ok(value) => {
@@ -84,9 +104,10 @@ impl Watch {
                 keep(&self.kept, name, &value, now_ns());
                 Ok(value)
             }
-            Err(why @ ServiceError::Unreachable { .. }) => {
-                self.lock().silent = Some((Instant::now(), why.to_string()));
-                self.tell(name).ok_or(why)
+            Err(ServiceError::Unreachable { peer, detail }) => {
+                let how = Silence { peer, detail };
+                self.lock().silent = Some((Instant::now(), how.clone()));
+                self.tell(name).ok_or(how.into())
             }
             Err(why) => Err(why),
         }
@@ -96,7 +117,7 @@ impl Watch {
     fn tell<T: Wire>(&self, name: &str) -> Option<T> {
         let told = self.kept.get::<T>(name)?;
         let mut state = self.lock();
-        let why = state.silent.as_ref().map_or_else(String::new, |(_, why)| why.clone());
+        let why = state.silent.clone().map_or_else(String::new, |(_, how)| ServiceError::from(how).to_string());
         tracing::info!("{name} is told as it was kept: {why}");
         let before = state.away.as_ref().map_or(i64::MAX, |away| away.told_ns);
         state.away = Some(Away { why, told_ns: before.min(told.at_ns) });

@@ -18,6 +18,7 @@ use crate::{Result, ServiceError};
 use bytes::Bytes;
 use quinn::{RecvStream, WriteError};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
@@ -84,6 +85,8 @@ pub(super) struct Pooled {
     live: Mutex<Live>,
     introduce: RwLock<Option<Arc<dyn Introduce>>>,
     chance: RandomState,
+    /// Whether it has ever answered.
+    is_known: AtomicBool,
 }
 
 #[derive(Default)]
@@ -97,7 +100,14 @@ struct Live {
 
 impl Pooled {
     pub(super) fn new(network: Arc<Network>, address: Address) -> Self {
-        Self { network, address, live: Mutex::default(), introduce: RwLock::default(), chance: RandomState::new() }
+        Self {
+            network,
+            address,
+            live: Mutex::default(),
+            introduce: RwLock::default(),
+            chance: RandomState::new(),
+            is_known: AtomicBool::new(false),
+        }
     }
 }
 
@@ -171,7 +181,11 @@ impl Connection {
         let settings = self.network().settings();
         let start = Instant::now();
         let until = start + outgoing.patience + drain_time(outgoing.body_bytes);
-        let reconnect = if outgoing.hasty { Duration::ZERO } else { settings.reconnect };
+        let reconnect = match (outgoing.hasty, self.pooled.is_known.load(Relaxed)) {
+            (true, _) => Duration::ZERO,
+            (false, true) => settings.reconnect,
+            (false, false) => settings.reconnect.min(settings.first),
+        };
         let (reconnect, busy) = (until.min(start + reconnect), until.min(start + settings.busy));
         let (mut lost, mut refused) = (0, 0);
         loop {
@@ -183,6 +197,7 @@ impl Connection {
             match &failure {
                 Failure::NotBegun(_) if now < reconnect => {}
                 Failure::Lost(_) if outgoing.again && lost < LOST_TRIES && now < until => lost += 1,
+                Failure::Silent(_) if outgoing.again && now < reconnect => {}
                 Failure::Final(ServiceError::Busy(_)) if now + self.pause(refused) < busy => {
                     sleep(self.pause(refused)).await;
                     refused += 1;
@@ -254,6 +269,7 @@ impl Connection {
     fn note(&self, live: &mut Live, dialled: &Result<(quinn::Connection, Welcome), Failure>) {
         match dialled {
             Ok(reached) => {
+                self.pooled.is_known.store(true, Relaxed);
                 *live = Live { connection: Some(reached.clone()), ..Live::default() };
             }
             Err(failure) => {

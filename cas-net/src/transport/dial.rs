@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long one attempt to reach one socket address may take.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE: Duration = Duration::from_secs(3);
 /// How long the welcome may take.
 const HELLO: Duration = Duration::from_secs(10);
 /// Addresses of a name that are tried.

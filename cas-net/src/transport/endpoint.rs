@@ -27,14 +27,16 @@ const SEND_WINDOW: u64 = 16 << 20;
 const SOCKET_BUFFER: usize = 4 << 20;
 /// The largest datagram: above about 6 500 a batch of segmentation offload exceeds 64 KiB and is dropped silently.
 const MAX_DATAGRAM: u16 = 6_400;
-/// A peer that says nothing for so long is gone.
-const IDLE: Duration = Duration::from_secs(10);
-/// A client says something at least so often.
-const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// A peer that says nothing for so long is gone: a push that goes through it is held up as long.
+const IDLE: Duration = Duration::from_secs(3);
+/// Both sides say something at least so often.
+const KEEP_ALIVE: Duration = Duration::from_millis(700);
 /// First guess of a round trip: a lost first packet is sent again after about three times this.
 const FIRST_RTT: Duration = Duration::from_millis(100);
 
 const _: () = assert!(STREAM_WINDOW <= WINDOW);
+// Some of them may be lost.
+const _: () = assert!(KEEP_ALIVE.as_millis() * 4 <= IDLE.as_millis());
 
 /// The settings of a connection whose peer may have `streams` requests open.
 pub fn transport(streams: u32, window: u32) -> TransportConfig {

@@ -40,6 +40,8 @@ pub enum Failure {
     NotBegun(String),
     /// The connection or stream ended in between: it may have been done or not.
     Lost(String),
+    /// The same because the peer said nothing for long: whoever has no reason to wait for this one asks another.
+    Silent(String),
     /// Trying again changes nothing.
     Final(ServiceError),
 }
@@ -48,7 +50,9 @@ impl Failure {
     /// What the caller gets when it is not tried again.
     pub fn into_error(self, peer: &str) -> ServiceError {
         match self {
-            Self::NotBegun(detail) | Self::Lost(detail) => ServiceError::Unreachable { peer: peer.to_owned(), detail },
+            Self::NotBegun(detail) | Self::Lost(detail) | Self::Silent(detail) => {
+                ServiceError::Unreachable { peer: peer.to_owned(), detail }
+            }
             Self::Final(error) => error,
         }
     }
@@ -121,7 +125,10 @@ impl From<StreamError> for Failure {
     fn from(error: StreamError) -> Self {
         match error {
             StreamError::Read(ReadError::ConnectionLost(e)) | StreamError::Write(WriteError::ConnectionLost(e)) => {
-                Self::of_connection(&e).after_asking()
+                match e {
+                    ConnectionError::TimedOut => Self::Silent(e.to_string()),
+                    e => Self::of_connection(&e).after_asking(),
+                }
             }
             StreamError::Read(ReadError::Reset(code)) | StreamError::Write(WriteError::Stopped(code)) => {
                 Self::of_stream(code)
