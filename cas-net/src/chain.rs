@@ -22,9 +22,11 @@ pub struct Way {
     pub nodes: Vec<NodeId>,
     /// For each block the numbers of its nodes, in order.
     pub hops: Vec<Vec<u8>>,
+    /// Whether those that are asked keep the blocks in the stead of members that are away, whatever they are members of.
+    pub instead: bool,
 }
 
-wire!(struct Way { nodes, hops });
+wire!(struct Way { nodes, hops, instead });
 
 /// What became of blocks that were sent on a way.
 #[derive(Debug, Default)]
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn a_way_leads_somewhere_and_ends() {
         let nodes = vec![NodeId(cas_core::id::PublicKey::ZERO); 2];
-        let way = |hops: Vec<Vec<u8>>| Way { nodes: nodes.clone(), hops };
+        let way = |hops: Vec<Vec<u8>>| Way { nodes: nodes.clone(), hops, instead: false };
         assert!(way(vec![vec![0, 1], vec![]]).check(2).is_ok());
         assert!(way(vec![vec![0, 1]]).check(2).is_err());
         assert!(way(vec![vec![2]]).check(1).is_err());

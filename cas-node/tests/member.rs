@@ -6,7 +6,7 @@ mod world;
 use cas_core::id::{BlockId, DomainId, Epoch, PublicKey};
 use cas_core::signing::SigningKey;
 use cas_net::address::Address;
-use cas_net::chain::{Chained, Returned, Way};
+use cas_net::chain::{Chained, PendingChain, Returned, Way};
 use cas_net::cluster::{CopyFailed, CopyFault, CopyOrder, Damage, Order};
 use cas_net::rights::Revocations;
 use cas_net::rights::calls::ShowTicket;
@@ -203,6 +203,18 @@ fn a_write_needs_a_grant_of_the_index_and_the_right_partition() {
     assert!(matches!(there.get(&foreign.id), Err(ServiceError::Conflict { latest: 7, .. })));
     let forged = Grant::sign(&SigningKey::from_seed(&[66; 32]), SessionId(1), Epoch(5), false);
     denied(there.put(&forged, vec![ours]).and_then(PendingReceipt::wait), "grant");
+    // In the stead of members it is kept, under a grant all the same.
+    let instead = |grant: &Grant| {
+        let way = Way { nodes: vec![], hops: vec![vec![]], instead: true };
+        there.put_on(grant, vec![foreign.clone()], way).unwrap().wait().unwrap()
+    };
+    assert_eq!(instead(&forged).receipts.len(), 0);
+    assert_eq!(instead(&grant(5)).receipts.len(), 1);
+    assert_eq!(there.get(&foreign.id).unwrap(), foreign.bytes);
+    let stranger = Client::new(51);
+    let way = Way { nodes: vec![], hops: vec![vec![]], instead: true };
+    let refused = stranger.at(&node, &[]).put_on(&grant(5), vec![foreign.clone()], way);
+    denied(refused.and_then(PendingChain::wait).map_err(|returned| returned.why), "no ticket");
 }
 
 #[test]
@@ -537,7 +549,7 @@ fn the_scrub_finds_rot_by_itself_and_goes_on_after_a_restart() {
 }
 
 #[test]
-fn the_index_reads_lists_and_scrubs() {
+fn the_index_reads_lists_scrubs_and_writes() {
     let world = World::new();
     let node = world.node("a");
     world.all(&[&node], &[]);
@@ -549,7 +561,8 @@ fn the_index_reads_lists_and_scrubs() {
     assert_eq!(there.get(&kept.id).unwrap(), kept.bytes);
     assert_eq!(there.scrub(None, 1 << 30).unwrap().blocks, 1);
     assert_eq!(there.stats().unwrap().blocks, 1);
-    denied(there.put(&grant(5), vec![block(2, 0, 9)]).and_then(PendingReceipt::wait), "ticket");
+    // It writes removals by rules of retention, under grants of its own.
+    put(&there, 5, &block(2, 0, 9));
 }
 
 #[test]
@@ -586,7 +599,7 @@ fn a_stranger_has_nothing_read_that_he_sends() {
 /// Blocks on their way from `first` over the others.
 fn send_on(first: &RemoteNode, epoch: u64, blocks: &[PutBlock], others: &[NodeId]) -> Result<Chained, Returned> {
     let hops = vec![(0..others.len() as u8).collect(); blocks.len()];
-    let way = Way { nodes: others.to_vec(), hops };
+    let way = Way { nodes: others.to_vec(), hops, instead: false };
     first.put_on(&grant(epoch), blocks.to_vec(), way)?.wait()
 }
 
@@ -647,12 +660,12 @@ fn a_chain_is_refused_like_a_put() {
     denied(why(send_on(&reader.at(&a, &[reader.ticket(TicketRights::Read)]), 5, &blocks, &to)), "no ticket");
     let client = Client::new(52);
     let forged = Grant::sign(&SigningKey::from_seed(&[66; 32]), SessionId(1), Epoch(5), false);
-    let way = Way { nodes: to.to_vec(), hops: vec![vec![0]] };
+    let way = Way { nodes: to.to_vec(), hops: vec![vec![0]], instead: false };
     let chained = client.welcome(&a).put_on(&forged, blocks.to_vec(), way).unwrap().wait().unwrap();
     assert_eq!((chained.receipts.len(), chained.failed.len()), (0, 2));
     // In a circle, to nobody, and twice to the same.
     for hops in [vec![0, 0], vec![1]] {
-        let way = Way { nodes: to.to_vec(), hops: vec![hops] };
+        let way = Way { nodes: to.to_vec(), hops: vec![hops], instead: false };
         let returned = client.welcome(&a).put_on(&grant(5), blocks.to_vec(), way).unwrap().wait().unwrap_err();
         assert!(matches!(returned.why, ServiceError::Protocol(_)) && returned.blocks.len() == 1);
     }
@@ -669,7 +682,7 @@ fn nodes_that_send_one_another_chains_without_end_answer_all_of_them() {
         let (first, to) = (client.welcome(from), [NodeId(to.public_key())]);
         let chains: Vec<_> = (0..120)
             .map(|n| {
-                let way = Way { nodes: to.to_vec(), hops: vec![vec![0]] };
+                let way = Way { nodes: to.to_vec(), hops: vec![vec![0]], instead: false };
                 first.put_on(&grant(5), vec![block(seed + n, 0, 20_000)], way).unwrap()
             })
             .collect();

@@ -47,6 +47,29 @@ fn a_node_that_comes_back_in_time_copies_what_it_missed_and_no_more() {
 }
 
 #[test]
+fn a_push_goes_on_with_two_of_three_members_away_and_the_copies_go_home() {
+    let mut world = World::patient();
+    let mut person = Person::new(&world);
+    person.plant(seed(), 8 << 20);
+    person.push("before");
+    world.rest();
+    world.nodes[1].kill();
+    world.nodes[2].kill();
+    person.write("new", &crate::person::noise(seed() + 99, 4 << 20));
+    let expected = person.push("home");
+    assert!(world.status().short > 0);
+    person.verify("home", &expected);
+    world.start(1);
+    world.start(2);
+    world.rest();
+    world.check();
+    world.until("nobody holds anything in another's stead", |world| {
+        world.held().values().map(|blocks| blocks.len()).sum::<usize>() == 3 * world.rows().len()
+    });
+    person.verify("home", &expected);
+}
+
+#[test]
 fn many_nodes_that_vanish_together_are_waited_for_and_no_data_is_given_up() {
     let mut world = World::new();
     let mut person = Person::new(&world);

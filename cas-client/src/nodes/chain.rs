@@ -119,9 +119,9 @@ impl Nodes {
 
 impl Chain {
     /// Blocks for one node.
-    pub(super) fn of_one(view: &View, grant: &Grant, to: u16, blocks: Vec<PutBlock>) -> Self {
+    pub(super) fn of_one(view: &View, grant: &Grant, to: u16, instead: bool, blocks: Vec<PutBlock>) -> Self {
         let sent = blocks.iter().map(|block| (block.id, (block.sum, vec![to]))).collect();
-        let way = Way { nodes: Vec::new(), hops: vec![Vec::new(); blocks.len()] };
+        let way = Way { nodes: Vec::new(), hops: vec![Vec::new(); blocks.len()], instead };
         let node = view.node(to).expect("only reachable members are targets");
         let pending = node.put_on(grant, blocks, way);
         Self { pending, order: Order { grant: *grant, nodes: vec![view.info(to).node], sent } }

@@ -14,6 +14,7 @@ mod again;
 mod ahead;
 mod chain;
 mod choice;
+mod instead;
 mod read;
 mod report;
 mod view;
@@ -28,6 +29,7 @@ pub use write::{Offered, Places, Sent};
 
 use again::PATIENCE;
 use ahead::Room;
+use cas_core::id::BlockId;
 use cas_net::cluster::{Cluster, Layout, NodeInfo};
 use cas_net::{Node, NodeId, Result, ServiceError};
 use choice::Choice;
@@ -166,6 +168,22 @@ impl Nodes {
             tracing::debug!("no newer layout: {why}");
             false
         })
+    }
+
+    /// Who has a block, by what the index knows; nobody if it does not answer, and then it is not asked for a while.
+    fn located(&self, id: &BlockId) -> Vec<NodeId> {
+        let Some(source) = &self.source else { return Vec::new() };
+        let mut ask_after = source.ask_after.lock().unwrap_or_else(PoisonError::into_inner);
+        if ask_after.is_some_and(|at| Instant::now() < at) {
+            return Vec::new();
+        }
+        match source.cluster.locate(&[*id]) {
+            Ok(located) => located.into_iter().flatten().flat_map(|located| located.nodes).collect(),
+            Err(why) => {
+                *ask_after = matches!(why, ServiceError::Unreachable { .. }).then(|| Instant::now() + AWAY_PAUSE);
+                Vec::new()
+            }
+        }
     }
 
     /// Looks whether a node that failed answers again, if it is time to. Nobody waits for that.

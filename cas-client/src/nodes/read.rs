@@ -53,6 +53,13 @@ impl Nodes {
         if found.is_err() && (self.is_admitted(&findings.refused_by) || is_outdated) {
             found = self.read_in(&self.view(), id, open, &mut findings);
         }
+        if found.is_err() {
+            let view = self.view();
+            let others = self.others(&view, id);
+            if !others.is_empty() {
+                found = self.read_from(&others, id, open, &mut findings).or(found);
+            }
+        }
         self.report(&findings.damaged);
         found.map_err(|why| findings.refused.unwrap_or_else(|| why.into()))
     }
@@ -64,8 +71,17 @@ impl Nodes {
         open: &mut dyn FnMut(Vec<u8>) -> std::result::Result<T, E>,
         findings: &mut Findings<E>,
     ) -> Result<T> {
-        let ranked = self.ranked(view, id);
-        let mut race = Race::new(id, &ranked, &self.choice);
+        self.read_from(&self.ranked(view, id), id, open, findings)
+    }
+
+    fn read_from<T, E>(
+        &self,
+        ranked: &[Candidate<'_>],
+        id: &BlockId,
+        open: &mut dyn FnMut(Vec<u8>) -> std::result::Result<T, E>,
+        findings: &mut Findings<E>,
+    ) -> Result<T> {
+        let mut race = Race::new(id, ranked, &self.choice);
         let mut worst = ServiceError::NotFound { what: "block", name: id.to_string() };
         while let Some((candidate, answer)) = race.next() {
             let damage = Damage { node: candidate.id, id: *id };
@@ -107,6 +123,13 @@ impl Nodes {
         let key = |(rank, candidate): &(_, Candidate<'v>)| (candidate.behind, *rank);
         members.sort_by(|a, b| key(a).partial_cmp(&key(b)).unwrap_or(std::cmp::Ordering::Equal));
         members.into_iter().map(|(_, candidate)| candidate).collect()
+    }
+
+    /// Nodes that keep a block in the stead of members, by what the index knows.
+    fn others<'v>(&self, view: &'v View, id: &BlockId) -> Vec<Candidate<'v>> {
+        let nodes = self.located(id).into_iter().filter(|node| !view.layout.takes(node, id));
+        let candidate = |id: NodeId| Some(Candidate { id, behind: true, node: view.by_id(&id)? });
+        nodes.filter_map(candidate).collect()
     }
 
     /// Tells the index of copies that are not what they should be. That it cannot be told now is no reason to fail a read.

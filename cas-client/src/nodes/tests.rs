@@ -240,6 +240,8 @@ impl Node for Fake {
 struct Told {
     newer: Mutex<Option<Layout>>,
     damage: Mutex<Vec<Damage>>,
+    /// Where all blocks are.
+    located: Mutex<Vec<NodeId>>,
 }
 
 impl Cluster for Told {
@@ -271,8 +273,12 @@ impl Cluster for Told {
     fn strays(&self, _: NodeId, _: &[BlockId]) -> Result<Vec<Delete>> {
         unreachable!()
     }
-    fn locate(&self, _: &[BlockId]) -> Result<Vec<Option<Located>>> {
-        unreachable!()
+    fn locate(&self, ids: &[BlockId]) -> Result<Vec<Option<Located>>> {
+        let nodes = self.located.lock().unwrap().clone();
+        Ok(ids
+            .iter()
+            .map(|id| Some(Located { id: *id, sum: Sum::ZERO, len: 0, nodes: nodes.clone(), missing: vec![] }))
+            .collect())
     }
     fn nodes(&self) -> Result<Vec<NodeInfo>> {
         unreachable!()
@@ -301,7 +307,7 @@ struct World {
 /// So many nodes, of which the first three (or fewer) are members of everything.
 fn world(count: u8) -> World {
     let fakes: Vec<_> = (1..=count).map(Fake::new).collect();
-    let told = Arc::new(Told { newer: Mutex::default(), damage: Mutex::default() });
+    let told = Arc::new(Told { newer: Mutex::default(), damage: Mutex::default(), located: Mutex::default() });
     let by_id = fakes.clone();
     let reach = move |info: &NodeInfo| {
         by_id.iter().find(|fake| fake.id() == info.node).map(|fake| fake.clone() as Arc<dyn Node>)
@@ -512,6 +518,40 @@ fn an_object_needs_enough_members() {
     assert_eq!(world.nodes.put_object(&world.grant, block(2)).unwrap().len(), 2);
     world.fakes[1].dead.store(true, Relaxed);
     assert!(world.nodes.put_object(&world.grant, block(3)).is_err());
+}
+
+#[test]
+fn somebody_stands_in_where_too_few_members_are_there_and_nobody_where_they_are_enough() {
+    let world = chained(5);
+    let is_member = |key: &PublicKey| world.fakes[..3].iter().any(|fake| fake.id().0 == *key);
+    world.fakes[0].dead.store(true, Relaxed);
+    assert!(world.push(1).unwrap().iter().all(is_member));
+    world.fakes[1].dead.store(true, Relaxed);
+    for n in 2..20 {
+        let kept = world.push(n).unwrap();
+        assert_eq!((kept.len(), kept.iter().filter(|key| is_member(key)).count()), (2, 1), "block {n}");
+    }
+    assert!(
+        world.fakes[3].holds(&block(2).id) != world.fakes[4].holds(&block(2).id),
+        "one of them, the same in a partition"
+    );
+    assert_eq!(world.nodes.put_object(&world.grant, block(20)).unwrap().len(), 2);
+    let other = world.fakes[3..].iter().find(|fake| fake.holds(&block(2).id)).unwrap();
+    other.dead.store(true, Relaxed);
+    assert_eq!(world.push(2).unwrap().len(), 2, "the other one stands in for the one that stood in");
+    world.fakes[3..].iter().for_each(|fake| fake.dead.store(true, Relaxed));
+    assert!(world.push(21).is_err(), "there is nobody left");
+}
+
+#[test]
+fn what_is_kept_in_the_stead_of_members_is_read_where_the_index_says() {
+    let world = world(4);
+    (0..2).for_each(|n| world.fakes[n].dead.store(true, Relaxed));
+    world.push(1).unwrap();
+    world.fakes[2].dead.store(true, Relaxed);
+    assert!(world.nodes.get(&block(1).id).is_err());
+    *world.told.located.lock().unwrap() = vec![world.fakes[3].id()];
+    assert_eq!(world.nodes.get(&block(1).id).unwrap(), block(1).bytes);
 }
 
 /// Blocks that are worth a chain, sent as a push sends them.

@@ -23,7 +23,10 @@ const RECEIPT_GRACE: Duration = Duration::from_secs(8);
 /// As long as it takes: every request ends by itself.
 const NO_HURRY: Duration = Duration::from_secs(24 * 3600);
 
-/// Members of one block, as bits by their number among the members of its partition.
+/// Nodes that a block may go to: bits of [`Places`].
+pub(super) const MAX_PLACES: usize = 16;
+
+/// Members of one block, as bits by their number among the members of its partition; behind them those that stand in for some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Places(u16);
 
@@ -66,12 +69,17 @@ impl Places {
         self.0 == 0
     }
 
-    fn add(&mut self, member: usize) {
-        self.0 |= 1 << member;
+    pub(super) fn add(&mut self, place: usize) {
+        self.0 |= 1 << place;
     }
 
-    fn has(self, member: usize) -> bool {
-        self.0 & (1 << member) != 0
+    pub(super) fn has(self, place: usize) -> bool {
+        place < MAX_PLACES && self.0 & (1 << place) != 0
+    }
+
+    /// Whether there are any with this number or a higher one.
+    pub(super) fn any_from(self, place: usize) -> bool {
+        self.0.checked_shr(place as u32).is_some_and(|rest| rest != 0)
     }
 }
 
@@ -86,7 +94,9 @@ impl Nodes {
         loop {
             let view = self.view();
             let why = match self.offer_in(view.clone(), grant, ids) {
-                Ok(offered) => return Ok(offered),
+                // Who is missing may have been replaced.
+                Ok((_, true)) if self.is_outdated(&view) => continue,
+                Ok((offered, _)) => return Ok(offered),
                 Err(why) => why,
             };
             if matches!(why, ServiceError::Denied(_)) && !std::mem::replace(&mut is_shown, true) {
@@ -102,14 +112,16 @@ impl Nodes {
         }
     }
 
-    fn offer_in(&self, view: Arc<View>, grant: &Grant, ids: &[BlockId]) -> Result<Offered> {
-        let asked = self.by_node(&view, ids);
+    /// Answers also whether somebody is to stand in for members.
+    fn offer_in(&self, view: Arc<View>, grant: &Grant, ids: &[BlockId]) -> Result<(Offered, bool)> {
+        let (asked, is_short) = self.by_node(&view, ids);
         if let Some(id) = ids.iter().find(|id| view.members(id).next().is_none()) {
             return Err(no_member(id));
         }
         let mut offered = Offered { wanted: vec![Places::default(); ids.len()], sent: Vec::new(), view: view.clone() };
-        let mut reached: Vec<Vec<NodeId>> = vec![Vec::new(); if asked.len() > 1 { ids.len() } else { 0 }];
-        let mut fault = None;
+        let is_alone = asked.len() <= 1 && !is_short;
+        let mut reached: Vec<Vec<NodeId>> = vec![Vec::new(); if is_alone { 0 } else { ids.len() }];
+        let (mut fault, mut refused) = (None, false);
         for (number, answer) in self.ask_all(&view, grant, ids, &asked) {
             let node = view.info(number).node;
             match answer {
@@ -126,24 +138,34 @@ impl Nodes {
                 }
                 Err(why) => {
                     self.choice.failed(node, &why, Instant::now());
+                    // Another layout or another ticket may be all that is wrong: nobody stands in for one who is there.
+                    refused |= matches!(why, ServiceError::Conflict { .. } | ServiceError::Denied(_));
                     fault = Some(why);
                 }
             }
         }
-        match fault {
-            None => Ok(offered),
-            Some(why) if asked.len() <= 1 => Err(why),
-            Some(why) => {
-                let short = ids.iter().zip(&reached).find(|(id, reached)| !view.layout.is_enough(id, reached));
-                short.map_or(Ok(offered), |_| Err(why))
+        if fault.is_none() && !is_short {
+            return Ok((offered, false));
+        }
+        let mut instead = false;
+        if let Some(why) = fault.take_if(|_| is_alone) {
+            return Err(why);
+        }
+        for ((id, reached), wanted) in ids.iter().zip(&reached).zip(&mut offered.wanted) {
+            if !view.layout.is_enough(id, reached) {
+                match self.stand_ins(&view, id, reached) {
+                    Some(others) if !refused => (wanted.0, instead) = (wanted.0 | others.0, true),
+                    _ => return Err(fault.unwrap_or_else(|| no_member(id))),
+                }
             }
         }
+        Ok((offered, instead))
     }
 
     /// Which ids each member is asked for, with its number among the members of each. Those that failed lately are left out
-    /// where the others are enough.
-    fn by_node(&self, view: &View, ids: &[BlockId]) -> Asked {
-        let mut asked = Asked::new();
+    /// where the others are enough, or somebody can stand in for them; that is the second answer.
+    fn by_node(&self, view: &View, ids: &[BlockId]) -> (Asked, bool) {
+        let (mut asked, mut is_short) = (Asked::new(), false);
         for node in &view.layout.nodes {
             if let Some(way) = view.by_id(&node.node) {
                 self.look_after(node.node, way);
@@ -155,14 +177,17 @@ impl Nodes {
                 .map(|(_, member, _)| view.info(member.node).node)
                 .filter(|node| !self.choice.avoids(node))
                 .collect();
-            let enough = view.layout.is_enough(id, &good);
+            let mut enough = view.layout.is_enough(id, &good);
+            if !enough && self.stand_ins(view, id, &good).is_some() {
+                (enough, is_short) = (true, true);
+            }
             for (place, member, _) in view.members(id) {
                 if !enough || good.contains(&view.info(member.node).node) {
                     asked.entry(member.node).or_default().push((at, place));
                 }
             }
         }
-        asked
+        (asked, is_short)
     }
 
     /// Offers to all of them at once. Those that do not answer are not waited for long where the others are enough.
@@ -197,28 +222,33 @@ impl Nodes {
     /// Sends blocks to those who want them, by the layout they were offered under. Answers as soon as they are on their way;
     /// what goes wrong is said by [`Self::settle`].
     pub fn put(&self, view: &View, grant: &Grant, blocks: Vec<(PutBlock, Places)>) -> Vec<Sent> {
-        let targets = |(block, places): (PutBlock, Places)| {
-            let members = view.members(&block.id).filter(|(at, ..)| places.has(*at));
-            let targets: Targets = members.map(|(_, member, _)| member.node).collect();
-            (block, targets)
-        };
-        let blocks: Vec<(PutBlock, Targets)> = blocks.into_iter().map(targets).collect();
-        let (chained, apart) = self.chained(view, blocks);
+        let (mut ours, mut others) = (Vec::with_capacity(blocks.len()), Vec::new());
+        for (block, places) in blocks {
+            let (targets, instead): (Targets, Targets) =
+                view.targets(&block.id, places).into_iter().partition(|number| is_member(view, &block.id, *number));
+            if !instead.is_empty() {
+                others.push((block.clone(), instead));
+            }
+            if !targets.is_empty() {
+                ours.push((block, targets));
+            }
+        }
+        let (chained, mut apart) = self.chained(view, ours);
+        apart.append(&mut others);
         let mut sent = self.put_on(view, grant, chained);
         sent.extend(put_apart(view, grant, apart));
         sent
     }
 
-    /// Puts one object to all members and waits until enough have it.
+    /// Puts one object to all members that are there, to others in the stead of those that are not if these are too few, and waits
+    /// until enough have it.
     ///
     /// # Errors
-    /// If too few members keep it.
+    /// If too few nodes keep it.
     pub fn put_object(&self, grant: &Grant, block: PutBlock) -> Result<Vec<Receipt>> {
         let view = self.view();
         let id = block.id;
-        let mut all = Places::default();
-        view.members(&id).for_each(|(at, ..)| all.add(at));
-        let sent = self.put(&view, grant, vec![(block, all)]);
+        let sent = put_apart(&view, grant, vec![(block, self.targets_again(&view, &id, &[]))]);
         self.settle(&view, &[id], sent)
     }
 
@@ -258,7 +288,7 @@ impl Nodes {
             tracing::debug!("{} blocks are sent again: {why}", short.len());
             settled.is_passing = false;
             let current = self.view();
-            for (grant, blocks) in settled.take_back(&current, &short) {
+            for (grant, blocks) in self.take_back(&mut settled, &current, &short) {
                 waiting.extend(put_apart(&current, &grant, blocks));
             }
             newer = Some(current);
@@ -290,6 +320,27 @@ impl Nodes {
                 Err(sent) => settled.fault = Some(silent(sent.node)),
             }
         }
+    }
+
+    /// What is short, with those who are to have it beside those who do, by the grant it is sent under.
+    fn take_back(
+        &self,
+        settled: &mut Settled,
+        view: &View,
+        short: &[BlockId],
+    ) -> Vec<(Grant, Vec<(PutBlock, Targets)>)> {
+        let mut sets: Vec<(Grant, Vec<(PutBlock, Targets)>)> = Vec::new();
+        for id in short {
+            let Some((grant, block)) = settled.back.remove(id) else { continue };
+            let stored = settled.stored().remove(id).unwrap_or_default();
+            let targets = self.targets_again(view, id, &stored);
+            let same = |set: &(Grant, _)| (set.0.session, set.0.epoch) == (grant.session, grant.epoch);
+            match sets.iter_mut().find(|set| same(set)) {
+                Some((_, blocks)) => blocks.push((block, targets)),
+                None => sets.push((grant, vec![(block, targets)])),
+            }
+        }
+        sets
     }
 
     /// Notes what came. Answers what is to be waited for instead.
@@ -333,23 +384,6 @@ impl Settled {
         }
         stored
     }
-
-    /// What is short, with the members who do not have it, by the grant it is sent under.
-    fn take_back(&mut self, view: &View, short: &[BlockId]) -> Vec<(Grant, Vec<(PutBlock, Targets)>)> {
-        let mut sets: Vec<(Grant, Vec<(PutBlock, Targets)>)> = Vec::new();
-        for id in short {
-            let Some((grant, block)) = self.back.remove(id) else { continue };
-            let stored = self.stored().remove(id).unwrap_or_default();
-            let members = view.members(id).map(|(_, member, _)| member.node);
-            let targets: Targets = members.filter(|n| !stored.contains(&view.info(*n).node)).collect();
-            let same = |set: &(Grant, _)| (set.0.session, set.0.epoch) == (grant.session, grant.epoch);
-            match sets.iter_mut().find(|set| same(set)) {
-                Some((_, blocks)) => blocks.push((block, targets)),
-                None => sets.push((grant, vec![(block, targets)])),
-            }
-        }
-        sets
-    }
 }
 
 impl Sent {
@@ -371,39 +405,45 @@ impl Sent {
 
 /// Sends blocks once to each of their targets. From those that send on, they come back if they cannot be kept.
 pub(super) fn put_apart(view: &View, grant: &Grant, blocks: Vec<(PutBlock, Targets)>) -> Vec<Sent> {
-    let send = |(number, blocks)| {
-        let node = view.node(number).expect("only reachable members are targets");
+    let send = |((number, instead), blocks)| {
+        let node = view.node(number).expect("only reachable nodes are targets");
         let what = if node.sends_on() {
-            What::Chain(Box::new(Chain::of_one(view, grant, number, blocks)))
+            What::Chain(Box::new(Chain::of_one(view, grant, number, instead, blocks)))
         } else {
             What::Receipt(node.put(grant, blocks))
         };
         Sent { node: view.info(number).node, what }
     };
-    by_target(blocks).into_iter().map(send).collect()
+    by_target(view, blocks).into_iter().map(send).collect()
 }
 
 /// The same, to nodes that know nothing of sending on.
 pub(super) fn put_plainly(view: &View, grant: &Grant, blocks: Vec<(PutBlock, Targets)>) -> Vec<Sent> {
-    let send = |(number, blocks)| {
-        let node = view.node(number).expect("only reachable members are targets");
+    let send = |((number, _), blocks)| {
+        let node = view.node(number).expect("only reachable nodes are targets");
         Sent { node: view.info(number).node, what: What::Receipt(node.put(grant, blocks)) }
     };
-    by_target(blocks).into_iter().map(send).collect()
+    by_target(view, blocks).into_iter().map(send).collect()
 }
 
-fn by_target(blocks: Vec<(PutBlock, Targets)>) -> BTreeMap<u16, Vec<PutBlock>> {
-    let mut parts: BTreeMap<u16, Vec<PutBlock>> = BTreeMap::new();
+/// Blocks by the node that they go to, and whether it stands in for a member.
+fn by_target(view: &View, blocks: Vec<(PutBlock, Targets)>) -> BTreeMap<(u16, bool), Vec<PutBlock>> {
+    let mut parts: BTreeMap<(u16, bool), Vec<PutBlock>> = BTreeMap::new();
     for (block, mut targets) in blocks {
         let last = targets.pop();
+        let part = |target| (target, !is_member(view, &block.id, target));
         for target in targets {
-            parts.entry(target).or_default().push(block.clone());
+            parts.entry(part(target)).or_default().push(block.clone());
         }
-        if let Some(last) = last {
+        if let Some(last) = last.map(part) {
             parts.entry(last).or_default().push(block);
         }
     }
     parts
+}
+
+fn is_member(view: &View, id: &BlockId, number: u16) -> bool {
+    view.layout.members(id).iter().any(|member| member.node == number)
 }
 
 /// Whether those that have answered an offer are enough for every block.

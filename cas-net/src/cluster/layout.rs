@@ -78,14 +78,16 @@ impl Layout {
     }
 
     /// Whether these nodes are enough to acknowledge a block: the minimum among the members as they were, and among those that
-    /// will be.
+    /// will be. Nodes that are no members stand in for some that are away.
     pub fn is_enough(&self, id: &BlockId, stored: &[NodeId]) -> bool {
         let minimum = self.pool().map_or(usize::MAX, Pool::minimum);
+        let is_member = |node: &NodeId| self.takes(node, id);
+        let extra = stored.iter().filter(|node| !is_member(node)).count();
         let enough = |counts: &dyn Fn(&Member) -> bool| {
             let set = self.members(id).iter().filter(|member| counts(member));
             let has = |member: &&Member| self.node(**member).is_some_and(|info| stored.contains(&info.node));
             let size = set.clone().count();
-            size > 0 && set.filter(has).count() >= minimum.min(size)
+            size > 0 && set.filter(has).count() + extra >= minimum.min(size)
         };
         enough(&|member| !member.joins()) && enough(&|member| !member.leaves())
     }

@@ -145,7 +145,7 @@ fn visit_node(to: &mut impl Visit) {
     to.call(node::Compact { dead_share: 0.05 }, 77);
     to.call(node::Stats {}, stats);
     to.call(node::Close {}, ());
-    let way = Way { nodes: vec![NodeId(PublicKey([4; 32]))], hops: vec![vec![0], vec![]] };
+    let way = Way { nodes: vec![NodeId(PublicKey([4; 32]))], hops: vec![vec![0], vec![]], instead: true };
     to.call(node::PutOn { grant: grant(), way, blocks: vec![head, head] }, ());
     let found = vec![
         FoundHead::Here(head),

@@ -36,16 +36,16 @@ pub fn put_on(
     turn: Option<Turn>,
 ) -> Result<PendingChain, Returned> {
     way.check(blocks.len())?;
-    let legs = legs(blocks.iter(), way.hops);
+    let legs = legs(blocks.iter(), way.hops.clone());
     // On their way first: the others are as slow as this disk.
-    let mut sent: Vec<Sent> = legs.into_iter().map(|(to, leg)| send(inner, grant, &way.nodes, to, leg)).collect();
+    let mut sent: Vec<Sent> = legs.into_iter().map(|(to, leg)| send(inner, grant, &way, to, leg)).collect();
     let mut own = inner.put(grant, blocks);
     let mut hurries: Vec<_> = sent.iter_mut().filter_map(|sent| sent.chain.as_mut().ok()?.take_hurry()).collect();
     hurries.extend(own.as_mut().ok().and_then(PendingReceipt::take_hurry));
     let (answer, pending) = PendingChain::new();
     let (inner, grant) = (inner.clone(), *grant);
     inner.network.clone().runtime().spawn_blocking(move || {
-        let _ = answer.send(Ok(settle(&inner, &grant, &way.nodes, own, sent))); // Nobody waits any more.
+        let _ = answer.send(Ok(settle(&inner, &grant, &way, own, sent))); // Nobody waits any more.
         drop(turn);
     });
     let hurries = std::sync::Mutex::new(hurries);
@@ -68,12 +68,13 @@ fn legs<'a>(blocks: impl Iterator<Item = &'a PutBlock>, hops: Vec<Vec<u8>>) -> B
     legs
 }
 
-fn send(inner: &Inner, grant: &Grant, nodes: &[NodeId], to: u8, leg: Leg) -> Sent {
+fn send(inner: &Inner, grant: &Grant, way: &Way, to: u8, leg: Leg) -> Sent {
+    let Way { nodes, instead, .. } = way;
     let to = nodes[usize::from(to)];
     let Leg { blocks, rest } = leg;
     let ids = blocks.iter().map(|block| block.id).collect::<Vec<_>>();
     inner.metrics.sent_on.add(ids.len() as u64);
-    let (way, blocks) = (Way { nodes: nodes.to_vec(), hops: rest.clone() }, blocks);
+    let way = Way { nodes: nodes.clone(), hops: rest.clone(), instead: *instead };
     let chain = match inner.link.peer(&inner.standing, &to.0).into_iter().next() {
         Some(_) if inner.link.avoids(&to.0) => Err(unreached(&to, "it did not answer just now").into()),
         Some(node) => node.put_on(grant, blocks, way),
@@ -87,7 +88,7 @@ fn unreached(node: &NodeId, why: &str) -> ServiceError {
 }
 
 /// Waits for everybody. Who failed is passed over: what was behind him is sent from here.
-fn settle(inner: &Inner, grant: &Grant, nodes: &[NodeId], own: Result<PendingReceipt>, sent: Vec<Sent>) -> Chained {
+fn settle(inner: &Inner, grant: &Grant, way: &Way, own: Result<PendingReceipt>, sent: Vec<Sent>) -> Chained {
     let mut out = Chained::default();
     match own.and_then(PendingReceipt::wait) {
         Ok(receipt) => out.receipts.push(receipt),
@@ -111,7 +112,7 @@ fn settle(inner: &Inner, grant: &Grant, nodes: &[NodeId], own: Result<PendingRec
         }
         out.failed.push((to, why));
         let (blocks, hops) = durable(inner, ids, rest);
-        waiting.extend(legs(blocks.iter(), hops).into_iter().map(|(to, leg)| send(inner, grant, nodes, to, leg)));
+        waiting.extend(legs(blocks.iter(), hops).into_iter().map(|(to, leg)| send(inner, grant, way, to, leg)));
     }
     out
 }

@@ -235,6 +235,12 @@ impl Visit {
 
     /// Whether whoever asks may put these blocks here.
     fn must_write(&self, blocks: &[PutBlock]) -> Result<()> {
+        self.may_write(blocks)?;
+        self.must_be_ours(blocks.iter().map(|block| &block.id))
+    }
+
+    /// Whether whoever asks may write blocks of these domains.
+    fn may_write(&self, blocks: &[PutBlock]) -> Result<()> {
         let mut last = None;
         for block in blocks {
             if last != Some(block.domain) {
@@ -242,7 +248,17 @@ impl Visit {
                 last = Some(block.domain);
             }
         }
-        self.must_be_ours(blocks.iter().map(|block| &block.id))
+        Ok(())
+    }
+
+    /// Keeps blocks in the stead of members that are away. The index hears of it by the receipt, and has them copied when those are
+    /// back; until then, and no longer, it calls them no strays.
+    fn stand_in(&self, blocks: &[PutBlock]) -> Result<()> {
+        self.may_write(blocks)?;
+        let standing = &self.inner().standing;
+        let partitions = blocks.iter().map(|block| &block.id).filter(|id| !standing.takes(id)).map(BlockId::partition);
+        standing.keep_left(partitions);
+        Ok(())
     }
 
     fn foreign(&self) -> ServiceError {
@@ -315,7 +331,11 @@ impl Node for Visit {
     }
 
     fn put_on(&self, grant: &Grant, blocks: Vec<PutBlock>, way: Way) -> Result<PendingChain, Returned> {
-        self.must_write(&blocks)?;
+        if way.instead {
+            self.stand_in(&blocks)?
+        } else {
+            self.must_write(&blocks)?
+        }
         let chains = match (&self.who, way.hops.iter().all(Vec::is_empty)) {
             (_, true) => None,
             (Who::Client(_), _) => Some(&self.gate.chains),

@@ -25,7 +25,7 @@ pub struct Standing {
     index: PublicKey,
     inside: RwLock<Inside>,
     unkept: Mutex<Unkept>,
-    /// Partitions that this node was a member of, and may still hold something of.
+    /// Partitions that this node is no member of and may hold something of: it was one, or stood in for one.
     left: Mutex<BTreeSet<u16>>,
 }
 
