@@ -1,5 +1,6 @@
 //! Exit codes: an interface that scripts trust. And the hint that goes with an error.
 
+use crate::workplace::HOST;
 use cas_client::ClientError;
 use cas_client::ServiceError;
 use std::io::ErrorKind;
@@ -78,6 +79,10 @@ impl Exit {
 pub fn hint(error: &ClientError) -> Option<String> {
     match error {
         ClientError::NotFoundBut { but, .. } => Some(but.clone()),
+        ClientError::Service(ServiceError::Unreachable { .. } | ServiceError::Stopped(_)) if HOST.get().is_some() => {
+            let host = HOST.get().map_or("", String::as_str);
+            Some(format!("the store was used through {host}, which has ended: nothing is lost, run the command again"))
+        }
         other => advice(other).map(str::to_owned),
     }
 }

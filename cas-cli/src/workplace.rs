@@ -6,11 +6,12 @@ use cas_client::address::{Address, AddressError};
 use cas_client::places::Places;
 use cas_client::store::cluster::{Cluster, Reach, is_address};
 use cas_client::store::lock::Patience;
-use cas_client::store::{Access, Store, now_ns};
+use cas_client::store::{Access, LetIn, Store, Visit, now_ns};
 use cas_client::vault::Vault;
 use cas_client::{ClientError, Result, discover, identity, remembered};
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,13 @@ pub static LOST_END: AtomicBool = AtomicBool::new(false);
 
 /// Commands that only tell what the index knows: worth having of an index that lost its end. The others refuse it.
 const TELLERS: [&str; 8] = ["pull", "snapshots", "ls", "find", "diff", "dump", "versions", "stats"];
+
+/// Commands besides those that use a store through the process that has it open. The others have it for themselves: gc gives up
+/// sessions of processes that are gone, check compares what must not change meanwhile.
+const WRITERS: [&str; 3] = ["push", "forget", "undelete"];
+
+/// Who had the store open that this command used through it.
+pub static HOST: OnceLock<String> = OnceLock::new();
 
 /// The surroundings of one command.
 pub struct Workplace {
@@ -113,12 +121,49 @@ impl Workplace {
         if let Some(address) = self.address()? {
             return self.reach(address, Store::connect);
         }
-        let store = self.with_access(self.is_read_only(), Store::open)?;
+        let store = self.open_for(self.visit())?;
+        if let Some(host) = store.host() {
+            self.printer.explain(format!("using the store through {host}"));
+            _ = HOST.set(host.to_owned());
+        }
+        match self.visit() {
+            Some(_) => self.let_in(&store, LetIn::All),
+            None if self.command == "check" => self.let_in(&store, LetIn::Readers),
+            None => {}
+        }
+        Ok(store)
+    }
+
+    /// As [`Self::open`], neither through another process nor with others coming in.
+    pub fn open_alone(&self) -> Result<Store> {
+        match self.address()? {
+            Some(address) => self.reach(address, Store::connect),
+            None => self.open_for(None),
+        }
+    }
+
+    fn open_for(&self, as_guest: Option<Visit>) -> Result<Store> {
+        let store = self.access(self.is_read_only(), as_guest, Store::open)?;
         if let Some(why) = store.lost_end() {
             LOST_END.store(true, Ordering::Relaxed);
             self.printer.warn(format!("{why}; newer versions may be missing. cas index rebuild brings them back"));
         }
         Ok(store)
+    }
+
+    /// Lets other commands use the store through this one, if it stays open for more than a moment.
+    pub fn let_in(&self, store: &Store, who: LetIn) {
+        let printer = self.printer;
+        let waiting = move || printer.say("other commands use the store through this one: waiting for them");
+        store.let_in(who, Box::new(waiting));
+    }
+
+    fn visit(&self) -> Option<Visit> {
+        match self.command {
+            command if TELLERS.contains(&command) => Some(Visit::Reads),
+            command if WRITERS.contains(&command) => Some(Visit::Writes),
+            _ => None,
+        }
     }
 
     /// Whether the store lies where nothing can be written.
@@ -132,6 +177,15 @@ impl Workplace {
         read_only: bool,
         open: impl FnOnce(&std::path::Path, Access<'_>) -> Result<T>,
     ) -> Result<T> {
+        self.access(read_only, None, open)
+    }
+
+    fn access<T>(
+        &self,
+        read_only: bool,
+        as_guest: Option<Visit>,
+        open: impl FnOnce(&std::path::Path, Access<'_>) -> Result<T>,
+    ) -> Result<T> {
         let mut said = false;
         let mut wait = |holder: &str| {
             if !std::mem::replace(&mut said, true) {
@@ -141,7 +195,7 @@ impl Workplace {
         };
         let patience = if self.global.no_wait { Patience::None } else { Patience::Wait(&mut wait) };
         let despite_lost_end = TELLERS.contains(&self.command);
-        open(&self.store_path(), Access { patience, label: self.label(), read_only, despite_lost_end })
+        open(&self.store_path(), Access { patience, label: self.label(), read_only, despite_lost_end, as_guest })
     }
 
     /// Opens the vault of an open store.

@@ -77,8 +77,13 @@ impl Person {
     fn lose(&self, choose: impl Fn(&Store) -> BlockId) {
         let data = self.home.path().join(".local/share/cas");
         let path = [data.join("store"), data].into_iter().find(|p| p.join("node").exists()).unwrap();
-        let access =
-            Access { patience: Patience::None, label: "test".to_owned(), read_only: false, despite_lost_end: false };
+        let access = Access {
+            patience: Patience::None,
+            label: "test".to_owned(),
+            read_only: false,
+            despite_lost_end: false,
+            as_guest: None,
+        };
         let store = Store::open(&path, access).unwrap();
         store.node().unwrap().delete(&[Delete { id: choose(&store), epoch: Epoch(u64::MAX) }]).unwrap();
         store.close().unwrap();

@@ -37,7 +37,7 @@ pub struct Forget {
 impl Forget {
     /// Runs it.
     pub fn run(self, work: &Workplace) -> Result<Exit> {
-        let store = work.open()?;
+        let store = if self.prune { work.open_alone()? } else { work.open()? };
         let done = self.forget(work, &store);
         let closed = store.close();
         done?;

@@ -7,7 +7,7 @@ use crate::{table, time};
 use cas_client::gc::{self, GcOptions, GcReport};
 use cas_client::serve::index::Task;
 use cas_client::serve::index::history::read;
-use cas_client::store::{Store, now_ns};
+use cas_client::store::{LetIn, Store, now_ns};
 use cas_client::{ClientError, Result};
 use cas_net::GcHolder;
 use cas_net::cluster::{MAX_RUNS, RunEnd, RunInfo};
@@ -71,7 +71,7 @@ impl Gc {
             Some(GcCommand::Run { task, wait }) => return run(work, task, wait),
             None => {}
         }
-        let store = work.open()?;
+        let store = work.open_alone()?;
         let done = collect(work, &store, self.now, self.trash_hours);
         let closed = store.close();
         let report = done?;
@@ -169,7 +169,9 @@ fn run(work: &Workplace, task: Task, wait: bool) -> Result<Exit> {
 /// Collects and tells.
 pub fn collect(work: &Workplace, store: &Store, all: bool, trash_hours: u32) -> Result<GcReport> {
     let options = GcOptions { now_ns: now_ns(), trash_ns: i64::from(trash_hours) * HOUR_NS, all };
-    let report = gc::gc(store, options, &mut |_| {}, &STOP)?;
+    // Not before: it gives up the sessions of processes that are gone, and takes all that there are for such.
+    let mut step = |_: &GcReport| work.let_in(store, LetIn::All);
+    let report = gc::gc(store, options, &mut step, &STOP)?;
     tell(work, &report, store.cluster().is_some());
     Ok(report)
 }

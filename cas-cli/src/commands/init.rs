@@ -46,7 +46,7 @@ impl Init {
 /// The store that is there already, if whoever made it was interrupted before there was a vault in it.
 fn unfinished(work: &Workplace) -> Result<Store> {
     let taken = || ClientError::NotEmpty(work.store_path());
-    let store = work.open().map_err(|e| if matches!(e, ClientError::NoStore(_)) { taken() } else { e })?;
+    let store = work.open_alone().map_err(|e| if matches!(e, ClientError::NoStore(_)) { taken() } else { e })?;
     if store.index().vaults()?.is_empty() { Ok(store) } else { Err(taken()) }
 }
 
@@ -59,7 +59,7 @@ pub fn create(work: &Workplace, profile: Profile) -> Result<(Store, Vault)> {
         found => found?,
     };
     let store = match work.address()? {
-        Some(_) => work.open()?,
+        Some(_) => work.open_alone()?,
         None => match Store::create(&work.store_path(), &work.label()) {
             Err(ClientError::NotEmpty(_)) => unfinished(work)?,
             made => made?,

@@ -5,7 +5,7 @@ use crate::printer::{bytes, duration};
 use crate::progress::{Bar, Now, Total};
 use crate::workplace::{STOP, Workplace};
 use cas_client::push::{self, Ahead, Counters, ExcludeRules, Problem, ProblemKind, PushOptions, PushReport};
-use cas_client::store::Store;
+use cas_client::store::{LetIn, Store};
 use cas_client::vault::Vault;
 use cas_client::{ClientError, Result, host};
 use cas_core::domain::Profile;
@@ -170,20 +170,26 @@ fn open_or_create(work: &Workplace) -> Result<(Store, Vault)> {
             if (work.global.store.is_none() || store.cluster().is_some()) && store.index().vaults()?.is_empty() =>
         {
             drop(store);
-            super::init::create(work, Profile::Default)
+            create(work)
         }
         Ok(store) => {
             let mut vault = work.vault(&store)?;
             vault.ensure_device(&store, &host::host_name())?;
             Ok((store, vault))
         }
-        Err(ClientError::NoStore(_)) if work.global.store.is_none() => super::init::create(work, Profile::Default),
+        Err(ClientError::NoStore(_)) if work.global.store.is_none() => create(work),
         Err(e) => Err(e),
     }
 }
 
 /// Files and bytes of the last version: about what there is to do.
 fn last_totals(store: &Store, vault: &Vault, name: &str) -> Option<(u64, u64)> {
+fn create(work: &Workplace) -> Result<(Store, Vault)> {
+    let (store, vault) = super::init::create(work, Profile::Default)?;
+    work.let_in(&store, LetIn::All);
+    Ok((store, vault))
+}
+
     let rows = store.index().snapshots(&vault.id(), Some(name), false).ok()?;
     let object = vault.record_of(store, &rows.last()?.snapshot).ok()?;
     let stats = vault.details(&object).ok()?.stats;

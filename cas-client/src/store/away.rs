@@ -308,7 +308,14 @@ mod tests {
         let index: Arc<dyn Index> = if is_there { store.index().clone() } else { Arc::new(nobody()) };
         let dir = store.dir().unwrap().join("another");
         let lock = Lock::take(&dir.with_extension(format!("{is_there}")), "test", Patience::None).unwrap();
-        let folder = Folder { dir, node: store.node().unwrap().clone(), lost_end: None, _reached: None, _lock: lock };
+        let folder = Folder {
+            door: Mutex::default(),
+            dir,
+            node: store.node().unwrap().clone(),
+            lost_end: None,
+            _reached: None,
+            _lock: lock,
+        };
         let index = Arc::new(Recalling::over(index, watch.clone()));
         Store { index, nodes: store.nodes().clone(), home: Home::Folder(folder), watch: Some(watch) }
     }

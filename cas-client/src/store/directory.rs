@@ -13,9 +13,10 @@ const FIRST_LINE: &str = "cas store";
 const VERSION: u32 = 1;
 const UNFINISHED: &str = "cas-store.new";
 /// What [`Directory::create`] leaves when it is interrupted.
-const PARTS: [&str; 5] = ["index", "node", "lock", "reached", UNFINISHED];
+const PARTS: [&str; 8] = ["index", "node", "lock", "reached", "door", "door.new", "guests", UNFINISHED];
 
 /// A store's directory.
+#[derive(Clone)]
 pub(super) struct Directory(PathBuf);
 
 impl Directory {
@@ -90,6 +91,16 @@ impl Directory {
     /// The lock file.
     pub fn lock(&self) -> PathBuf {
         self.0.join("lock")
+    }
+
+    /// Where other commands read how to use the store through the one that has it open.
+    pub fn door(&self) -> PathBuf {
+        self.0.join("door")
+    }
+
+    /// Locked by those who do.
+    pub fn guests(&self) -> PathBuf {
+        self.0.join("guests")
     }
 
     /// The index's directory.

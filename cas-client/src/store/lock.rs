@@ -5,12 +5,15 @@
 
 use crate::error::{ClientError, Result};
 use rustix::fs::{FlockOperation, flock};
+use std::convert::Infallible;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
 const RETRY: Duration = Duration::from_millis(50);
+/// One that did not say who it is.
+const ANOTHER: &str = "another process";
 
 /// What to do when somebody else holds the store.
 pub enum Patience<'a> {
@@ -29,10 +32,26 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock in `path`. `label` says who we are, for those who wait.
     pub fn take(path: &Path, label: &str, patience: Patience<'_>) -> Result<Self> {
+        match Self::take_unless(path, label, patience, &mut || None::<Infallible>)? {
+            Ok(lock) => Ok(lock),
+            Err(never) => match never {},
+        }
+    }
+
+    /// As [`Lock::take`]; as long as somebody else holds it, `otherwise` is asked for something that does as well, before
+    /// every wait.
+    pub fn take_unless<T>(
+        path: &Path,
+        label: &str,
+        patience: Patience<'_>,
+        otherwise: &mut dyn FnMut() -> Option<T>,
+    ) -> Result<std::result::Result<Self, T>> {
         let file = open(path)?;
-        wait_for(&file, patience)?;
+        if let Some(instead) = wait_for(&file, patience, otherwise)? {
+            return Ok(Err(instead));
+        }
         note_holder(&file, label);
-        Ok(Self { _file: file })
+        Ok(Ok(Self { _file: file }))
     }
 }
 
@@ -51,15 +70,18 @@ pub fn is_read_only(error: &std::io::Error) -> bool {
     matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
-fn wait_for(file: &File, mut patience: Patience<'_>) -> Result<()> {
+fn wait_for<T>(file: &File, mut patience: Patience<'_>, otherwise: &mut dyn FnMut() -> Option<T>) -> Result<Option<T>> {
     loop {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(None),
             Err(rustix::io::Errno::WOULDBLOCK) => {}
             Err(rustix::io::Errno::INTR) => continue,
             Err(e) => return Err(ClientError::io("lock the store", e)),
         }
-        let holder = holder(file);
+        if let Some(instead) = otherwise() {
+            return Ok(Some(instead));
+        }
+        let holder = holder_of(file);
         let Patience::Wait(go_on) = &mut patience else { return Err(ClientError::Busy { holder }) };
         if !go_on(&holder) {
             return Err(ClientError::Interrupted);
@@ -68,12 +90,17 @@ fn wait_for(file: &File, mut patience: Patience<'_>) -> Result<()> {
     }
 }
 
-fn holder(mut file: &File) -> String {
+/// What the process that holds a lock calls itself.
+pub(super) fn holder(path: &Path) -> String {
+    File::open(path).map_or_else(|_| ANOTHER.to_owned(), |file| holder_of(&file))
+}
+
+fn holder_of(mut file: &File) -> String {
     let mut text = String::new();
     let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(1024).read_to_string(&mut text));
     match read {
         Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
-        _ => "another process".to_owned(),
+        _ => ANOTHER.to_owned(),
     }
 }
 

@@ -1,12 +1,15 @@
 //! A store: a folder with an index and one node, opened by the command itself, or a cluster at an address ([`cluster`]).
 //!
 //! Promise of a folder: one process at a time; whatever an index or a node acknowledged is there at the next
-//! opening. The two are joined through the traits of `cas-net` alone, as they are over the network. An index that lost its
-//! end is refused, or opened for reading alone by who asks for that. Bytes: FORMAT §10.
+//! opening. The two are joined through the traits of `cas-net` alone, as they are over the network; so another process can
+//! use them through the one that has them open ([`door`]). An index that lost its end is refused, or opened for reading
+//! alone by who asks for that. Bytes: FORMAT §10.
 
 mod away;
 pub mod cluster;
 pub(crate) mod directory;
+mod door;
+mod guest;
 mod kept;
 pub mod lock;
 pub mod reached;
@@ -14,6 +17,7 @@ pub mod served;
 pub(crate) mod witness;
 
 pub use away::Away;
+pub use door::LetIn;
 
 use crate::error::{ClientError, Result};
 use crate::nodes::Nodes;
@@ -22,9 +26,11 @@ use cas_core::signing::SigningKey;
 use cas_net::{Index, Node, ServiceError};
 use cluster::Cluster;
 use directory::Directory;
+use door::{Door, Rooms};
+use guest::Guest;
 use lock::{Lock, Patience};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Memory the index's tables may use as cache, in bytes.
@@ -44,6 +50,17 @@ pub struct Access<'a> {
     pub read_only: bool,
     /// Whether an index that lost its end may be read as it is: see [`Store::lost_end`].
     pub despite_lost_end: bool,
+    /// Whether, and for what, a store that another process has open is used through that one, if it lets others in.
+    pub as_guest: Option<Visit>,
+}
+
+/// What a guest does in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visit {
+    /// It only reads.
+    Reads,
+    /// It pushes or forgets, too.
+    Writes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,11 +82,22 @@ pub struct Store {
 /// Where it is.
 enum Home {
     Folder(Folder),
+    Guest(Visited),
     Cluster(Cluster),
+}
+
+/// An embedded store that another process has open.
+struct Visited {
+    dir: PathBuf,
+    node: Arc<dyn Node>,
+    host: String,
+    _seat: std::fs::File,
 }
 
 /// An embedded store.
 struct Folder {
+    /// First: it ends when its guests have gone.
+    door: Mutex<Option<Door>>,
     dir: PathBuf,
     node: Arc<dyn Node>,
     lost_end: Option<ServiceError>,
@@ -95,7 +123,12 @@ impl Store {
     /// Opens an existing store.
     pub fn open(dir: &Path, access: Access<'_>) -> Result<Self> {
         let directory = Directory::open(dir)?;
-        let lock = Lock::take(&directory.lock(), &access.label, access.patience)?;
+        let mut enter = || Guest::enter(&directory, access.as_guest? == Visit::Reads);
+        let taken = Lock::take_unless(&directory.lock(), &access.label, access.patience, &mut enter)?;
+        let lock = match taken {
+            Ok(lock) => lock,
+            Err(guest) => return Ok(Self::visiting(dir, guest)),
+        };
         let mode = if access.read_only { Mode::ReadOnly } else { Mode::ReadWrite };
         Self::join(&directory, lock, mode, access.despite_lost_end)
     }
@@ -114,7 +147,14 @@ impl Store {
             Ok((index, report)) => {
                 let index = Arc::new(index);
                 let reached = Some(reached::Note::keep(directory.reached(), index.clone(), noted));
-                let folder = Folder { dir: dir.to_owned(), node, lost_end: None, _reached: reached, _lock: lock };
+                let folder = Folder {
+                    door: Mutex::default(),
+                    dir: dir.to_owned(),
+                    node,
+                    lost_end: None,
+                    _reached: reached,
+                    _lock: lock,
+                };
                 Ok((Self::in_folder(index, folder), report))
             }
             Err(e) => {
@@ -147,8 +187,37 @@ impl Store {
             index.add_node(node.id())?;
             reached = Some(reached::Note::keep(directory.reached(), index.clone(), noted));
         }
-        let folder = Folder { dir: directory.root().to_owned(), node, lost_end, _reached: reached, _lock: lock };
+        let (door, dir) = (Mutex::default(), directory.root().to_owned());
+        let folder = Folder { door, dir, node, lost_end, _reached: reached, _lock: lock };
         Ok(Self::in_folder(index, folder))
+    }
+
+    fn visiting(dir: &Path, guest: Guest) -> Self {
+        let Guest { index, node, host, seat } = guest;
+        let home = Home::Guest(Visited { dir: dir.to_owned(), node: node.clone(), host, _seat: seat });
+        Self { index, nodes: Nodes::one(node).into(), home, watch: None }
+    }
+
+    /// Lets other commands of this user use the store through this one from now on (that is: in a moment), instead of waiting.
+    /// Closing or dropping the store waits for those who came; `waiting` is called once then. For a store in a folder that is open for
+    /// writing; others stay as they are.
+    pub fn let_in(&self, let_in: LetIn, waiting: Box<dyn Fn() + Send>) {
+        let Home::Folder(folder) = &self.home else { return };
+        if folder._reached.is_none() {
+            return;
+        }
+        let Ok(directory) = Directory::open(&folder.dir) else { return };
+        let (index, node) = (Arc::downgrade(&self.index), Arc::downgrade(&folder.node));
+        let mut door = folder.door.lock().unwrap_or_else(PoisonError::into_inner);
+        door.get_or_insert_with(|| Door::soon(directory, Rooms { index, node, let_in, waiting }));
+    }
+
+    /// What the process calls itself that has it open and through which it is used, if it is not this one.
+    pub fn host(&self) -> Option<&str> {
+        match &self.home {
+            Home::Guest(visited) => Some(&visited.host),
+            Home::Folder(_) | Home::Cluster(_) => None,
+        }
     }
 
     fn in_folder(index: Arc<cas_index::Index>, folder: Folder) -> Self {
@@ -159,6 +228,7 @@ impl Store {
     pub fn dir(&self) -> Option<&Path> {
         match &self.home {
             Home::Folder(folder) => Some(&folder.dir),
+            Home::Guest(visited) => Some(&visited.dir),
             Home::Cluster(_) => None,
         }
     }
@@ -167,6 +237,7 @@ impl Store {
     pub fn place(&self) -> String {
         match &self.home {
             Home::Folder(folder) => folder.dir.display().to_string(),
+            Home::Guest(visited) => visited.dir.display().to_string(),
             Home::Cluster(cluster) => cluster.address().to_string(),
         }
     }
@@ -174,7 +245,7 @@ impl Store {
     /// The cluster, if it is one.
     pub fn cluster(&self) -> Option<&Cluster> {
         match &self.home {
-            Home::Folder(_) => None,
+            Home::Folder(_) | Home::Guest(_) => None,
             Home::Cluster(cluster) => Some(cluster),
         }
     }
@@ -183,7 +254,7 @@ impl Store {
     pub fn lost_end(&self) -> Option<&ServiceError> {
         match &self.home {
             Home::Folder(folder) => folder.lost_end.as_ref(),
-            Home::Cluster(_) => None,
+            Home::Guest(_) | Home::Cluster(_) => None,
         }
     }
 
@@ -209,13 +280,16 @@ impl Store {
     pub fn node(&self) -> Result<&Arc<dyn Node>> {
         match &self.home {
             Home::Folder(folder) => Ok(&folder.node),
+            Home::Guest(visited) => Ok(&visited.node),
             Home::Cluster(cluster) => Err(ClientError::Cluster(cluster.address().to_string())),
         }
     }
 
-    /// Ends cleanly. A store that is only dropped, or killed, loses nothing either; its next opening takes longer.
+    /// Ends cleanly, when others that use it through this process have ended. A store that is only dropped, or killed, loses
+    /// nothing either; its next opening takes longer.
     pub fn close(self) -> Result<()> {
         if let Home::Folder(folder) = &self.home {
+            drop(folder.door.lock().unwrap_or_else(PoisonError::into_inner).take());
             folder.node.close()?;
             self.index.close()?;
         }
