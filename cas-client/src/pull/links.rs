@@ -5,6 +5,7 @@
 //! the content itself, and further names are linked to that; where that cannot be, it is named as a problem.
 
 use super::crew::Crew;
+use super::noted::Links;
 use super::plan::{FileTask, io, no_holder, open_parent, read_failed};
 use super::target::{TargetDir, is_file};
 use super::{Overwrite, PullOptions, Shared, manifest_path, write_one};
@@ -13,7 +14,7 @@ use crate::fetch::Fetcher;
 use cas_core::manifest::{EntryWithIds, FileType, Manifest};
 use rustix::fs::{AtFlags, Statx, linkat, renameat};
 use rustix::io::Errno;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,15 +23,11 @@ use std::sync::atomic::Ordering::Relaxed;
 const NEW_LINK: &str = ".cas-partial.link";
 
 /// A name for a file that another entry holds.
-pub struct Link {
-    /// The entry with the content: its path in the snapshot.
-    pub first: Box<[u8]>,
-    /// Where that lies in the target.
-    pub at: Box<[u8]>,
+struct Link<'a> {
     /// The name to make: its path in the snapshot.
-    pub path: Box<[u8]>,
+    path: &'a [u8],
     /// The same in the target.
-    pub to: Box<[u8]>,
+    to: &'a [u8],
 }
 
 /// Makes links.
@@ -39,6 +36,10 @@ pub struct Linker<'a> {
     pub options: &'a PullOptions,
     pub shared: &'a Shared<'a>,
     pub root: &'a Arc<TargetDir>,
+    /// Files of which the first name is not restored, and where the first one that is lies in the target.
+    pub moved: &'a HashMap<Box<[u8]>, Box<[u8]>>,
+    /// Where a path of the snapshot begins in the target.
+    pub skip: usize,
 }
 
 /// What links of one file are made to.
@@ -50,22 +51,22 @@ struct Holder {
 
 impl Linker<'_> {
     /// Makes all of them. What cannot be made is a problem.
-    pub fn make(&self, mut links: Vec<Link>) {
-        // By file: each is looked up once, and the first of its names may become its holder.
-        links.sort_unstable_by(|a, b| (&a.first, &a.path).cmp(&(&b.first, &b.path)));
+    pub fn make(&self, mut links: Links) {
+        links.sort();
         let failed: HashSet<Vec<u8>> = self.shared.failed();
-        for of_one in links.chunk_by(|a, b| a.first == b.first) {
+        for (first, names) in links.by_file() {
             if self.shared.stop.load(Relaxed) {
                 return;
             }
-            match self.holder(&of_one[0], failed.contains(&of_one[0].first[..])) {
-                Ok(mut holder) => of_one.iter().for_each(|link| self.make_one(link, &mut holder)),
-                Err(why) => of_one.iter().for_each(|link| self.shared.problem(&link.path, why())),
+            let names = names.map(|path| Link { path, to: &path[self.skip..] });
+            match self.holder(first, failed.contains(first)) {
+                Ok(mut holder) => names.for_each(|link| self.make_one(&link, &mut holder)),
+                Err(why) => names.for_each(|link| self.shared.problem(link.path, why())),
             }
         }
     }
 
-    fn make_one(&self, link: &Link, holder: &mut Holder) {
+    fn make_one(&self, link: &Link<'_>, holder: &mut Holder) {
         let made = match &holder.at {
             Some(at) => self.link(at, link, &holder.file),
             None => Ok(false),
@@ -75,21 +76,26 @@ impl Linker<'_> {
             false => self.write(link, holder),
         });
         if let Err(e) = made {
-            self.shared.problem(&link.path, e);
+            self.shared.problem(link.path, e);
         }
     }
 
     /// The file with the content, if the snapshot has it, and where it lies, if it does.
-    fn holder(&self, link: &Link, has_failed: bool) -> std::result::Result<Holder, impl Fn() -> ClientError> {
-        let why = || no_holder(&link.first);
-        let found = manifest_path(&link.first).and_then(|path| self.manifest.lookup(&path).map_err(read_failed));
+    fn holder<'l>(
+        &self,
+        first: &'l [u8],
+        has_failed: bool,
+    ) -> std::result::Result<Holder, impl Fn() -> ClientError + use<'l>> {
+        let why = move || no_holder(first);
+        let found = manifest_path(first).and_then(|path| self.manifest.lookup(&path).map_err(read_failed));
         let file = match found {
             Ok(Some(file)) if file.entry.file_type == FileType::File && file.entry.hardlink.is_none() => file,
             _ => return Err(why),
         };
-        let there = open_parent(self.root, &link.at).and_then(|(dir, name)| dir.stat(&name)).ok().flatten();
+        let at = self.moved.get(first).cloned().unwrap_or_else(|| first[self.skip..].into());
+        let there = open_parent(self.root, &at).and_then(|(dir, name)| dir.stat(&name)).ok().flatten();
         let is_right = !has_failed && there.is_some_and(|there| self.is_right(&there, &file));
-        Ok(Holder { at: is_right.then(|| link.at.clone()), file })
+        Ok(Holder { at: is_right.then_some(at), file })
     }
 
     fn is_right(&self, there: &Statx, file: &EntryWithIds) -> bool {
@@ -100,10 +106,10 @@ impl Linker<'_> {
     }
 
     /// Answers whether there is a link, or what stands there stays.
-    fn link(&self, at: &[u8], link: &Link, file: &EntryWithIds) -> Result<bool> {
-        let failed = |e| ClientError::io(format!("link {}", String::from_utf8_lossy(&link.to)), e);
+    fn link(&self, at: &[u8], link: &Link<'_>, file: &EntryWithIds) -> Result<bool> {
+        let failed = |e| ClientError::io(format!("link {}", String::from_utf8_lossy(link.to)), e);
         let (from, from_name) = open_parent(self.root, at).map_err(failed)?;
-        let (to, to_name) = open_parent(self.root, &link.to).map_err(failed)?;
+        let (to, to_name) = open_parent(self.root, link.to).map_err(failed)?;
         let there = to.stat(&to_name).map_err(failed)?;
         if let Some(there) = &there {
             let holder = from.stat(&from_name).map_err(failed)?;
@@ -133,8 +139,8 @@ impl Linker<'_> {
     }
 
     /// Gives a name the content itself; it holds it from now on.
-    fn write(&self, link: &Link, holder: &mut Holder) -> Result<()> {
-        let opened = open_parent(self.root, &link.to);
+    fn write(&self, link: &Link<'_>, holder: &mut Holder) -> Result<()> {
+        let opened = open_parent(self.root, link.to);
         let (dir, name) = opened.map_err(|e| ClientError::io("open a folder", e))?;
         let there = dir.stat(&name).map_err(|e| io("look at", &dir, &name, e))?;
         if there.is_some_and(|there| self.stays(&there, &holder.file)) {
@@ -150,7 +156,7 @@ impl Linker<'_> {
         match write_one(self.manifest, &task, false, self.shared, &crew) {
             Ok(written) => {
                 self.shared.progress.written.fetch_add(written, Relaxed);
-                holder.at = Some(link.to.clone());
+                holder.at = Some(link.to.into());
                 Ok(())
             }
             Err(failure) => Err(failure.cause),

@@ -13,6 +13,7 @@ mod attributes;
 mod crew;
 mod file;
 mod links;
+mod noted;
 mod place;
 mod plan;
 mod target;

@@ -2,7 +2,8 @@
 //!
 //! What has to wait for all files (hardlinks, deletions, attributes of folders) is noted and done at the end.
 
-use super::links::{Link, Linker};
+use super::links::Linker;
+use super::noted::{Folders, Links};
 use super::place::UNFINISHED;
 use super::target::{TargetDir, is_dir, is_file};
 use super::{PullOptions, Shared, attributes, manifest_path, xattrs};
@@ -76,8 +77,12 @@ pub struct Planner<'a> {
     levels: Vec<Level>,
     job: Vec<FileTask>,
     job_bytes: u64,
-    folders: Vec<(Vec<u8>, EntryWithIds)>,
-    links: Vec<Link>,
+    /// The folder that is restored, if it is one in the snapshot and not all of it.
+    top: Option<Entry>,
+    folders: Folders,
+    links: Links,
+    /// Where a path of the snapshot begins in the target.
+    skip: usize,
     /// Files that are not restored themselves, and where the first of their names is in the target: that holds the content.
     moved: HashMap<Box<[u8]>, Box<[u8]>>,
     incomplete: bool,
@@ -103,8 +108,10 @@ impl<'a> Planner<'a> {
             levels: Vec::new(),
             job: Vec::new(),
             job_bytes: 0,
-            folders: Vec::new(),
-            links: Vec::new(),
+            top: None,
+            folders: Folders::default(),
+            links: Links::default(),
+            skip: 0,
             moved: HashMap::new(),
             incomplete: false,
             most_dirs: getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| files as usize / 2),
@@ -130,7 +137,7 @@ impl<'a> Planner<'a> {
         let found = found.ok_or_else(|| ClientError::NotFound { what: "path", name: name() })?;
         if found.entry.is_dir() {
             let skip = path.as_bytes().len() + 1;
-            self.folders.push((Vec::new(), found));
+            self.top = Some(found.entry);
             return self.plan_all(self.manifest.below(&path), skip, send);
         }
         let skip = path.as_bytes().len() - base_name_of(path.as_bytes()).len();
@@ -256,7 +263,7 @@ impl<'a> Planner<'a> {
             }
         };
         self.levels.push(level);
-        self.folders.push((path, file));
+        self.folders.note(&path, &file);
         Ok(())
     }
 
@@ -286,9 +293,8 @@ impl<'a> Planner<'a> {
         if let Some(first) = file.entry.hardlink.clone() {
             let relative = &file.path.as_bytes()[skip..];
             if self.is_restored(&first) {
-                let at = self.moved.get(&first[..]).cloned().unwrap_or_else(|| first[skip..].into());
-                let (path, to) = (file.path.as_bytes().into(), relative.into());
-                self.links.push(Link { first: first.into(), at, path, to });
+                self.skip = skip;
+                self.links.note(&first, file.path.as_bytes());
                 return Ok(());
             }
             let moved = relative.into();
@@ -453,13 +459,14 @@ impl<'a> Planner<'a> {
     /// Hardlinks, then attributes of folders, deepest first. All files are written.
     pub fn finish(mut self, details: &Details) -> Result<()> {
         let (Some(root), false) = (&self.root.clone(), self.options.dry_run) else { return Ok(()) };
-        let links = std::mem::take(&mut self.links);
-        Linker { manifest: self.manifest, options: self.options, shared: self.shared, root }.make(links);
-        for (path, file) in self.folders.iter().rev().filter(|(path, _)| !path.is_empty()) {
-            let set = open_parent(root, path).map_err(|e| ClientError::io("open a folder", e));
-            let set = set.and_then(|(dir, name)| self.attributes(&dir, &name, file, true));
+        let (manifest, options, shared) = (self.manifest, self.options, self.shared);
+        Linker { manifest, options, shared, root, moved: &self.moved, skip: self.skip }
+            .make(std::mem::take(&mut self.links));
+        for (path, file) in std::mem::take(&mut self.folders).last_first() {
+            let set = open_parent(root, &path).map_err(|e| ClientError::io("open a folder", e));
+            let set = set.and_then(|(dir, name)| self.attributes(&dir, &name, &file, true));
             if let Err(e) = set {
-                self.shared.problem(path, e);
+                self.shared.problem(&path, e);
             }
         }
         self.finish_root(root, details)
@@ -467,9 +474,8 @@ impl<'a> Planner<'a> {
 
     /// The target itself gets the attributes of the folder that was pushed.
     fn finish_root(&self, root: &TargetDir, details: &Details) -> Result<()> {
-        let part = self.folders.first().filter(|(path, _)| path.is_empty()).map(|(_, file)| file.entry.clone());
-        let entry = match part {
-            Some(entry) => Some(entry),
+        let entry = match &self.top {
+            Some(entry) => Some(entry.clone()),
             None if self.options.path.is_empty() => Entry::decode(&details.entry).ok(),
             None => None,
         };

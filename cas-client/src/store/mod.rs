@@ -2,7 +2,7 @@
 //!
 //! Promise of a folder: one process at a time; whatever an index or a node acknowledged is there at the next
 //! opening. The two are joined through the traits of `cas-net` alone, as they are over the network; so another process can
-//! use them through the one that has them open ([`door`]). An index that lost its end is refused, or opened for reading
+//! use them through the one that has them open (`door`). An index that lost its end is refused, or opened for reading
 //! alone by who asks for that. Bytes: FORMAT §10.
 
 mod away;
