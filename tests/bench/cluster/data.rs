@@ -50,16 +50,16 @@ pub fn large(dir: &Path, seed: u64, mib: usize) -> usize {
     mib << 20
 }
 
-/// Files of 1 to 16 KiB, a hundred in a folder. Answers their bytes.
-pub fn small(dir: &Path, seed: u64, files: usize) -> usize {
+/// Files of 1 KiB to so many, a hundred in a folder. Answers their bytes.
+pub fn small(dir: &Path, seed: u64, files: usize, longest_kib: usize) -> usize {
     let (mut noise, mut total) = (Noise::of(seed), 0);
-    let mut buffer = vec![0; 16 << 10];
+    let mut buffer = vec![0; longest_kib << 10];
     for n in 0..files {
         let folder = dir.join(format!("d{:04}", n / 100));
         if n % 100 == 0 {
             fs::create_dir_all(&folder).expect("a folder");
         }
-        let len = 1024 + noise.next() as usize % (15 << 10);
+        let len = 1024 + noise.next() as usize % ((longest_kib - 1) << 10);
         noise.fill(&mut buffer[..len]);
         fs::write(folder.join(format!("f{n:06}")), &buffer[..len]).expect("a file");
         total += len;

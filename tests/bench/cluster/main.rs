@@ -16,6 +16,9 @@ mod raw;
 mod small;
 mod town;
 
+/// So many times the small files, and smaller ones, show what grows with their number.
+const MANY: usize = 5;
+
 /// What to measure, and how much of it.
 pub struct Plan {
     sections: Vec<String>,
@@ -64,10 +67,10 @@ fn main() {
         push::measure_all(&plan);
     }
     if plan.has("small") || plan.has("have") {
-        small::measure_all(&plan, plan.files, plan.has("have"));
+        small::measure_all(plan.runs, plan.files, 16, plan.has("have"));
     }
     if plan.has("many") {
-        small::measure_all(&plan, plan.files * 5, true);
+        small::measure_all(1, MANY * plan.files, 2, true);
     }
     if plan.has("heal") {
         heal::measure_all(plan.heal_mib / 4);

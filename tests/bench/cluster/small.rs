@@ -1,6 +1,5 @@
 //! Many small files: wall time of a push beside that into the embedded store; a second push that changes nothing; memory.
 
-use super::Plan;
 use super::data;
 use super::embedded::Embedded;
 use super::figures::{at_most, least, times, title};
@@ -14,14 +13,13 @@ const ONE: f64 = 1.5;
 const THREE: f64 = 2.5;
 
 /// See the module. With `with_have` the index is asked for all of these blocks as well.
-pub fn measure_all(plan: &Plan, files: usize, with_have: bool) {
-    let runs = if files > plan.files { 1 } else { plan.runs };
+pub fn measure_all(runs: usize, files: usize, longest_kib: usize, with_have: bool) {
     let (one, three) = (Town::new(1, "r1"), Town::new(3, "r3"));
     let [mut embedded, mut r1, mut r3, mut back] = std::array::from_fn(|_| Vec::new());
     let mut size = 0;
     for run in 0..runs {
         let source = scratch();
-        size = data::small(source.path(), 77 + run as u64, files);
+        size = data::small(source.path(), 77 + run as u64, files, longest_kib);
         let (from, name) = (source.path().to_str().expect("a path"), format!("small{run}"));
         let store = Embedded::new();
         warm(3 * size);
@@ -37,7 +35,7 @@ pub fn measure_all(plan: &Plan, files: usize, with_have: bool) {
         back.push(measure(&three.pids(), || three.cas(&["pull", &name, "there"])).1);
         std::fs::remove_dir_all(three.path("there")).expect("it was restored");
     }
-    title(&format!("{files} files of 1 to 16 KiB, {} MB, least of {runs}", size / 1_000_000));
+    title(&format!("{files} files of 1 to {longest_kib} KiB, {} MB, least of {runs}", size / 1_000_000));
     let [embedded, r1, r3, back] = [embedded, r1, r3, back].map(|costs: Vec<Cost>| least(costs, |cost| cost.wall));
     times("push, embedded", &embedded);
     times("push, one copy", &r1);
