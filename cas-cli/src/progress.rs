@@ -42,12 +42,14 @@ pub struct Now {
     pub total: Total,
     /// What is being worked on.
     pub current: Vec<Vec<u8>>,
+    /// What else is said with --json.
+    pub more: Vec<(&'static str, u64)>,
 }
 
 impl Now {
     /// The beginning.
     pub fn of(things: &'static str) -> Self {
-        Self { things, files: 0, bytes: 0, problems: 0, total: Total::None, current: Vec::new() }
+        Self { things, files: 0, bytes: 0, problems: 0, total: Total::None, current: Vec::new(), more: Vec::new() }
     }
 
     /// From 0 to 1; by files where there are no bytes.
@@ -178,6 +180,9 @@ fn status(now: &Now, elapsed: Duration) -> serde_json::Value {
     if let Some(left) = now.left(elapsed) {
         value["seconds_remaining"] = left.as_secs().into();
     }
+    for (name, number) in &now.more {
+        value[*name] = (*number).into();
+    }
     if !now.current.is_empty() {
         value["current_files"] = now.current.iter().map(|path| String::from_utf8_lossy(path)).collect();
     }
@@ -212,5 +217,7 @@ mod tests {
         let counting = status(&Now { total: Total::AtLeast(7, 4096), ..now }, TEN);
         assert_eq!((&counting["percent_done"], &counting["total_files"]), (&json!(0.0), &json!(7)));
         assert!(counting.get("seconds_remaining").is_none());
+        let restoring = status(&Now { more: vec![("files_restored", 3)], ..Now::of("files") }, TEN);
+        assert_eq!(restoring["files_restored"], 3);
     }
 }

@@ -96,3 +96,49 @@ fn a_pull_and_a_check_need_few_open_files() {
     }
     assert_same_tree(&desk.path("tree"), &desk.path("few"));
 }
+
+#[test]
+fn what_reads_the_json_of_restic_finds_its_fields() {
+    let desk = filled();
+    let has = |value: &serde_json::Value, fields: &str| {
+        for field in fields.split(' ') {
+            assert!(value.get(field).is_some(), "no {field} in {value}");
+        }
+    };
+    fs::write(desk.path("tree/large"), desk.random().bytes(7 << 20)).unwrap();
+    let pushed = desk.cas(["push", "tree", "missing", "--name", "b", "--json"]).expect(3);
+    let summary = "message_type dry_run files_new files_changed files_unmodified dirs_new dirs_changed dirs_unmodified \
+        data_blobs tree_blobs data_added data_added_packed total_files_processed total_bytes_processed total_duration \
+        backup_start backup_end snapshot_id";
+    has(&pushed.summary(), summary);
+    let error: serde_json::Value = serde_json::from_str(pushed.stderr.lines().next().unwrap()).unwrap();
+    has(&error, "message_type error during item");
+    assert!(error["error"]["message"].as_str().unwrap().contains("missing"), "{error}");
+    let dry = desk.cas(["push", "tree", "--name", "b", "--dry-run", "--json"]).expect(0).summary();
+    assert_eq!((&dry["dry_run"], &dry["snapshot_id"]), (&true.into(), &serde_json::Value::Null));
+
+    let lines = |args: [&str; 3]| -> Vec<serde_json::Value> {
+        let done = desk.cas(args).expect(0);
+        done.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let snapshot = "id short_id time tree paths hostname username tags program_version summary";
+    has(&lines(["snapshots", "laptop/tree", "--json"])[0], snapshot);
+    let listed = lines(["ls", "laptop/tree", "--json"]);
+    has(&listed[0], snapshot);
+    assert_eq!(listed[0]["message_type"], "snapshot");
+    has(listed.last().unwrap(), "message_type name type path uid gid size mode permissions mtime");
+    has(
+        &lines(["find", "large", "--json"])[0],
+        "path permissions name type mtime user group mode uid gid size snapshot",
+    );
+    let stats = "total_size total_file_count total_blob_count snapshots_count total_uncompressed_size compression_ratio \
+        compression_space_saving";
+    has(lines(["stats", "laptop/tree", "--json"]).last().unwrap(), stats);
+    let mut pull = desk.command(&["pull", "laptop/tree", "there", "--json"]);
+    let pulled = String::from_utf8(pull.output().unwrap().stdout).unwrap();
+    let restored = "message_type seconds_elapsed total_files files_restored files_skipped files_deleted total_bytes \
+        bytes_restored bytes_skipped";
+    has(&serde_json::from_str(pulled.lines().last().unwrap()).unwrap(), restored);
+    let gone = desk.cas(["ls", "nothing", "--json"]).expect(1);
+    has(&serde_json::from_str(gone.stderr.lines().last().unwrap()).unwrap(), "message_type code message");
+}

@@ -100,7 +100,15 @@ impl Pull {
         let bar = Bar::start(work.printer, move || {
             let load = |n: &AtomicU64| n.load(Relaxed);
             let (files, bytes, problems) = (load(&seen.files), load(&seen.bytes), load(&seen.problems));
-            Now { files, bytes, problems, total, ..Now::of("files") }
+            let (written, skipped) = (load(&seen.written), load(&seen.unchanged));
+            let more = vec![
+                ("files_restored", files.saturating_sub(skipped)),
+                ("files_skipped", skipped),
+                ("files_deleted", load(&seen.deleted)),
+                ("bytes_restored", written),
+                ("bytes_skipped", bytes.saturating_sub(written)),
+            ];
+            Now { files, bytes, problems, total, more, ..Now::of("files") }
         });
         let pulled = pull::pull(&store, row.root, &details, &options, &progress, &STOP);
         bar.finish();

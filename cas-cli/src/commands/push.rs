@@ -13,6 +13,7 @@ use cas_core::frame::Compression;
 use clap::Args;
 use serde_json::json;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -97,13 +98,14 @@ impl Push {
         let seen = counters.clone();
         let bar = Bar::start(work.printer, move || {
             let now = seen.now();
+            let current = seen.reading.now().into_iter().map(|path| path.into_os_string().into_vec()).collect();
             let counted = (ahead.files.load(Relaxed), ahead.bytes.load(Relaxed));
             let total = match last {
                 Some((files, bytes)) => Total::Known(files.max(now.files()), bytes.max(now.bytes)),
                 None if ahead.complete.load(Relaxed) => Total::Known(counted.0, counted.1),
                 None => Total::AtLeast(counted.0, counted.1),
             };
-            Now { files: now.files(), bytes: now.bytes, problems: now.problems, total, ..Now::of("files") }
+            Now { files: now.files(), bytes: now.bytes, problems: now.problems, total, current, ..Now::of("files") }
         });
         let pushed = push::push(&store, &mut vault, &work.places.cache, &options, &counters, &STOP);
         counting.store(true, Relaxed);
@@ -182,14 +184,14 @@ fn open_or_create(work: &Workplace) -> Result<(Store, Vault)> {
     }
 }
 
-/// Files and bytes of the last version: about what there is to do.
-fn last_totals(store: &Store, vault: &Vault, name: &str) -> Option<(u64, u64)> {
 fn create(work: &Workplace) -> Result<(Store, Vault)> {
     let (store, vault) = super::init::create(work, Profile::Default)?;
     work.let_in(&store, LetIn::All);
     Ok((store, vault))
 }
 
+/// Files and bytes of the last version: about what there is to do.
+fn last_totals(store: &Store, vault: &Vault, name: &str) -> Option<(u64, u64)> {
     let rows = store.index().snapshots(&vault.id(), Some(name), false).ok()?;
     let object = vault.record_of(store, &rows.last()?.snapshot).ok()?;
     let stats = vault.details(&object).ok()?.stats;

@@ -1,7 +1,12 @@
 //! What a push has done so far, for whoever shows it.
 
 use cas_core::id::Kind;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Files smaller than this are read too fast to be shown, in bytes.
+const SHOWN_FROM: u64 = 32 << 10;
 
 macro_rules! counters {
     ($(#[doc = $doc:literal] $name:ident,)*) => {
@@ -9,6 +14,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $(#[doc = $doc] pub $name: AtomicU64,)*
+            /// Files that are being read.
+            pub reading: Reading,
         }
 
         /// The same at one moment.
@@ -57,6 +64,46 @@ counters! {
     problems,
 }
 
+/// Files that are being read now, at most one for each thread.
+#[derive(Debug, Default)]
+pub struct Reading(Mutex<Vec<PathBuf>>);
+
+impl Reading {
+    /// The files, those that were begun first first.
+    pub fn now(&self) -> Vec<PathBuf> {
+        self.lock().clone()
+    }
+
+    /// A file is being read as long as the answer is kept; one that is too small to be shown is left out.
+    pub(super) fn begin(&self, size: u64, path: impl FnOnce() -> PathBuf) -> Option<Begun<'_>> {
+        if size < SHOWN_FROM {
+            return None;
+        }
+        let path = path();
+        self.lock().push(path.clone());
+        Some(Begun { reading: self, path })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file that is being read.
+pub(super) struct Begun<'a> {
+    reading: &'a Reading,
+    path: PathBuf,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        let mut files = self.reading.lock();
+        if let Some(at) = files.iter().position(|path| *path == self.path) {
+            files.remove(at);
+        }
+    }
+}
+
 impl Counters {
     /// The same is looked at once more. What was read and stored so far has been.
     pub(super) fn begin_again(&self) {
@@ -89,5 +136,24 @@ impl Counts {
     /// All directories.
     pub fn dirs(&self) -> u64 {
         self.dirs_new + self.dirs_changed + self.dirs_unmodified
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_shown_until_it_is_done_and_small_files_never() {
+        let reading = Reading::default();
+        let first = reading.begin(SHOWN_FROM, || "a".into());
+        let second = reading.begin(u64::MAX, || "b".into());
+        let twice = reading.begin(SHOWN_FROM, || "a".into());
+        assert!(reading.begin(SHOWN_FROM - 1, || unreachable!("not even its path is made")).is_none());
+        assert_eq!(reading.now(), ["a", "b", "a"].map(PathBuf::from));
+        drop((first, second));
+        assert_eq!(reading.now(), [PathBuf::from("a")]);
+        drop(twice);
+        assert!(reading.now().is_empty());
     }
 }

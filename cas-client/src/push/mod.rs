@@ -26,7 +26,7 @@ mod upload;
 mod walk;
 
 pub use ahead::Ahead;
-pub use counters::{Counters, Counts};
+pub use counters::{Counters, Counts, Reading};
 pub use exclude::{ExcludeRules, Excludes};
 pub use problem::{Problem, ProblemKind};
 pub use source::{Source, place_sources};

@@ -215,6 +215,7 @@ impl<'a> Scanner<'a> {
             Err(e) => return Ok(Err(e)),
         };
         let size = stat.stx_size;
+        let _shown = self.shared.counters.reading.begin(size, || item.full_path());
         let allocated = stat.stx_blocks.saturating_mul(STAT_BLOCK);
         let read = match links {
             None => self.content.read(&file, size, allocated, batch, sealer),
