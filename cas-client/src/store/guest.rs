@@ -65,7 +65,7 @@ fn try_enter(directory: &Directory, reads: bool) -> Result<Option<Guest>> {
     let settings = Settings { reconnect: RECONNECT, in_flight: IN_FLIGHT, ..Settings::default() };
     let network = Network::new(identity(), settings).map_err(failed)?;
     let index = Arc::new(RemoteIndex::new(&network, &sign.index));
-    let node = Arc::new(RemoteNode::new(&network, &sign.node));
+    let node = Arc::new(RemoteNode::new(&network, &sign.node).alone());
     let host = holder(&directory.lock());
     Ok(Some(Guest { index, node, host, seat }))
 }

@@ -26,12 +26,19 @@ const PUT_TRIES: usize = 3;
 #[derive(Debug, Clone)]
 pub struct RemoteNode {
     connection: Connection,
+    sends_on: bool,
 }
 
 impl RemoteNode {
     /// The node at this address; it connects when it is first asked.
     pub fn new(network: &Arc<Network>, address: &Address) -> Self {
-        Self { connection: network.connection(address) }
+        Self { connection: network.connection(address), sends_on: true }
+    }
+
+    /// For a node that knows no others: it is asked for no chain, which it would only give back.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { sends_on: false, ..self }
     }
 
     /// Its connection, for requests of other families.
@@ -75,7 +82,7 @@ impl Node for RemoteNode {
     }
 
     fn sends_on(&self) -> bool {
-        true
+        self.sends_on
     }
 
     fn put_on(&self, grant: &Grant, blocks: Vec<PutBlock>, way: Way) -> Result<PendingChain, Returned> {
