@@ -24,8 +24,8 @@ pub fn forget(
         rows.iter().try_for_each(|row| {
             let record = vault.record_of(store, &row.snapshot)?;
             let removal = SnapshotObject::removal(record.record(), now_ns, vault.keyring().reference(), vault.device());
-            let (removal, receipt) = put(store, vault, session, removal)?;
-            store.index().forget(&removal, &receipt)?;
+            let (removal, receipts) = put(store, vault, session, removal)?;
+            store.index().forget(&removal, &receipts)?;
             done(row);
             Ok(())
         })
@@ -47,8 +47,8 @@ pub fn undelete(
             let record = vault.record_of(store, &row.snapshot)?;
             let (keyring, device) = (vault.keyring().reference(), vault.device());
             let returning = SnapshotObject::returning(record.record(), removal, now_ns, keyring, device);
-            let (returning, receipt) = put(store, vault, session, returning)?;
-            store.index().undelete(&returning, &receipt)?;
+            let (returning, receipts) = put(store, vault, session, returning)?;
+            store.index().undelete(&returning, &receipts)?;
             done(row);
             Ok(())
         })
@@ -67,15 +67,15 @@ fn in_session(store: &Store, vault: &Vault, what: &str, work: impl FnOnce(Sessio
     Ok(closed?)
 }
 
-/// Puts an object on the nodes. Answers its bytes and the receipt.
+/// Puts an object on the nodes. Answers its bytes and the receipts.
 fn put(
     store: &Store,
     vault: &Vault,
     session: SessionId,
     object: std::result::Result<SnapshotObject, SnapshotError>,
-) -> Result<(Vec<u8>, Receipt)> {
+) -> Result<(Vec<u8>, Vec<Receipt>)> {
     let object = object.map_err(|e| ClientError::Usage(e.to_string()))?.encode();
     let grant = store.index().grant(session)?;
-    let receipt = put_object(store.nodes(), grant, Kind::Snapshot, vault.keys().domain_id(), &object)?;
-    Ok((object, receipt))
+    let receipts = put_object(store.nodes(), grant, Kind::Snapshot, vault.keys().domain_id(), &object)?;
+    Ok((object, receipts))
 }

@@ -272,8 +272,8 @@ fn store_keyring(store: &Store, keyring: &Keyring, object: &KeyringObject, devic
         cluster.admit(&vault, &domain)?;
     }
     let bytes = object.encode();
-    let receipt = put_object(store.nodes(), store.index().grant(start.session)?, Kind::Keyring, domain, &bytes)?;
-    store.index().put_keyring(&bytes, &receipt)?;
+    let receipts = put_object(store.nodes(), store.index().grant(start.session)?, Kind::Keyring, domain, &bytes)?;
+    store.index().put_keyring(&bytes, &receipts)?;
     Ok(store.index().close_session(start.session)?)
 }
 

@@ -84,9 +84,9 @@ impl Two {
         let start = StartSession { vault: vault.id(), domain, device, label: "forger".to_owned() };
         let session = index.start_session(&start)?.session;
         let grant = index.grant(session)?;
-        let receipt = put_object(self.world.store.nodes(), grant, Kind::Snapshot, domain, &object).unwrap();
+        let receipts = put_object(self.world.store.nodes(), grant, Kind::Snapshot, domain, &object).unwrap();
         match commit {
-            true => index.commit(session, &Commit { object, receipt, key: random() }).map(drop),
+            true => index.commit(session, &Commit { object, receipts, key: random() }).map(drop),
             false => Ok(()),
         }
     }

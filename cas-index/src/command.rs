@@ -137,8 +137,8 @@ pub enum Command {
     PutKeyring {
         /// The keyring object.
         object: Packed,
-        /// Its receipt.
-        cover: ObjectCover,
+        /// Its receipts.
+        covers: Vec<ObjectCover>,
     },
     /// Starts a push session; its number is the epoch of this command.
     StartSession {
@@ -178,15 +178,15 @@ pub enum Command {
         key: [u8; 16],
         /// The snapshot object.
         object: Packed,
-        /// Its receipt.
-        cover: ObjectCover,
+        /// Its receipts.
+        covers: Vec<ObjectCover>,
     },
     /// Moves a version to the trash.
     Forget {
         /// The removal object.
         removal: Packed,
-        /// Its receipt.
-        cover: ObjectCover,
+        /// Its receipts.
+        covers: Vec<ObjectCover>,
     },
     /// Brings a version back from the trash: as logs have it that are older than [`Command::Return`].
     Undelete {
@@ -233,8 +233,8 @@ pub enum Command {
     Return {
         /// The object that takes the removal back.
         returning: Packed,
-        /// Its receipt.
-        cover: ObjectCover,
+        /// Its receipts.
+        covers: Vec<ObjectCover>,
     },
 }
 

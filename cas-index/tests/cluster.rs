@@ -392,20 +392,26 @@ impl Sim {
         let object = snapshot(&name, seq + 1, previous, root, self.clock.now());
         let grant = self.index().grant(session).unwrap();
         let receipts = self.send(&grant, Kind::Snapshot, object.object_id(), object.encode());
-        let Some((first, others)) = receipts.split_first() else { return };
-        let registration = Registration { headers: vec![], receipts: others.to_vec() };
-        self.index().register(session, registration).unwrap();
+        let is_enough = self.is_enough(&object.object_id(), &receipts);
         let key = cas_core::kdf::derive("test key", &self.pushes.to_le_bytes())[..16].try_into().unwrap();
-        let commit = Commit { object: object.encode(), receipt: first.clone(), key };
+        let commit = Commit { object: object.encode(), receipts, key };
         match self.index().commit(session, &commit) {
             Ok(done) => {
+                assert!(is_enough, "a version was acknowledged with too few copies of its record");
                 blocks.push(object.object_id());
                 self.kept.insert(done.snapshot, blocks);
                 self.say("push");
             }
+            Err(ServiceError::Unreachable { .. }) => {}
             Err(ServiceError::Denied(_) | ServiceError::RootMissing(_)) => {}
             Err(other) => panic!("{other}"),
         }
+    }
+
+    /// Whether so many nodes took an object as an acknowledgement needs.
+    fn is_enough(&self, id: &BlockId, receipts: &[Receipt]) -> bool {
+        let nodes: Vec<NodeId> = receipts.iter().map(|receipt| receipt.node).collect();
+        self.layout().is_enough(id, &nodes)
     }
 
     fn forget(&mut self) {
@@ -418,8 +424,7 @@ impl Sim {
         let grant = self.index().grant(session).unwrap();
         let receipts = self.send(&grant, Kind::Snapshot, removal.object_id(), removal.encode());
         self.index().close_session(session).unwrap();
-        let Some(receipt) = receipts.first() else { return };
-        if self.index().forget(&removal.encode(), receipt).is_ok() {
+        if self.index().forget(&removal.encode(), &receipts).is_ok() {
             self.kept.remove(&snapshot);
             self.say("forget");
         }

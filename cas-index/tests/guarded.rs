@@ -74,7 +74,7 @@ impl World {
         let id = BlockId::of_object(Kind::Keyring, &bytes);
         let receipt = self.node.put_all(&grant, vec![(Kind::Keyring, DomainId::ZERO, id, bytes.clone())]);
         self.index.close_session(session).unwrap();
-        owner.put_keyring(&bytes, &receipt).unwrap();
+        owner.put_keyring(&bytes, std::slice::from_ref(&receipt)).unwrap();
         vault
     }
 
@@ -99,7 +99,7 @@ impl World {
         let receipt = self.put_object(&device.grant(session)?, n, &object);
         let mut key = [n; 16];
         key[..8].copy_from_slice(&number.to_le_bytes());
-        device.commit(session, &Commit { object: object.encode(), receipt, key })
+        device.commit(session, &Commit { object: object.encode(), receipts: vec![receipt], key })
     }
 
     fn put_object(&self, grant: &cas_net::Grant, n: u8, object: &SnapshotObject) -> cas_net::Receipt {
@@ -108,7 +108,7 @@ impl World {
 
     fn forget(&self, device: &Guarded, n: u8, snapshot: &SnapshotId) -> Result<()> {
         let (removal, receipt) = self.put_about(n, snapshot, |object| support::removal(object, 6));
-        device.forget(&removal.encode(), &receipt)
+        device.forget(&removal.encode(), std::slice::from_ref(&receipt))
     }
 
     /// Takes back what [`World::forget`] did.
@@ -117,7 +117,7 @@ impl World {
             let (removal, keyring) = (support::removal(object, 6).object_id(), object.record().keyring);
             SnapshotObject::returning(object.record(), removal, 7, keyring, &support::device()).unwrap()
         });
-        device.undelete(&returning.encode(), &receipt)
+        device.undelete(&returning.encode(), std::slice::from_ref(&receipt))
     }
 
     fn put_about(
@@ -438,7 +438,7 @@ fn a_role_that_is_taken_back_ends_what_it_allowed() {
     world.push(&bob, 11, vault, "shared/x", 1).unwrap();
     bob.grant_role(&role(Role::Reader, "shared/x")).unwrap();
     assert!(is_denied(bob.grant_role(&role(Role::Reader, ""))), "what he does not own he does not give");
-    assert!(is_denied(bob.put_keyring(&keyring_object(11), &world.node.put_headers(&world.some_grant(vault), &[]))));
+    assert!(is_denied(bob.put_keyring(&keyring_object(11), &[world.node.put_headers(&world.some_grant(vault), &[])])));
     let start = StartSession { vault, domain: domain(11), device: key(2), label: String::new() };
     let session = bob.start_session(&start).unwrap().session;
     ada.withdraw_role(&role(Role::Owner, "shared")).unwrap();

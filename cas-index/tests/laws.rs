@@ -171,7 +171,7 @@ impl Sim {
                 self.world.keys += 1;
                 let mut key = [0; 16];
                 key[..8].copy_from_slice(&self.world.keys.to_le_bytes());
-                Stage::Commit { commit: Commit { object: object.encode(), receipt, key }, seq: seq + 1 }
+                Stage::Commit { commit: Commit { object: object.encode(), receipts: vec![receipt], key }, seq: seq + 1 }
             }
             Stage::Commit { commit, seq } => {
                 let done = match index.commit(push.session, &commit) {

@@ -328,7 +328,7 @@ fn commit(dice: &mut Dice, both: &mut Both, model: &mut Model, epoch: u64) {
     let cover = ObjectCover { node: NODE, grant: epoch - 1, sum: Sum::of(&bytes).0, len: bytes.len() as u32 };
     let mut key = [0; 16];
     key[..8].copy_from_slice(&epoch.to_le_bytes());
-    let answer = both.apply(&Command::Commit { session, key, object: Packed(bytes), cover });
+    let answer = both.apply(&Command::Commit { session, key, object: Packed(bytes), covers: vec![cover] });
     match answer {
         Err(ServiceError::SessionGone(_)) => assert!(!model.sessions.contains(&session)),
         Err(ServiceError::RootMissing(_)) => assert!(!model.is_live(root)),

@@ -147,12 +147,12 @@ fn the_history_of_a_name_is_linear_and_a_key_commits_once() {
     let object = snapshot("a", 1, Default::default(), root, 0);
     let grant = world.index().grant(a).unwrap();
     let receipt = world.put_object(&grant, &object);
-    let commit = cas_net::Commit { object: object.encode(), receipt, key: [1; 16] };
+    let commit = cas_net::Commit { object: object.encode(), receipts: vec![receipt], key: [1; 16] };
     let done = world.index().commit(a, &commit).unwrap();
     assert_eq!(world.index().commit(a, &commit).unwrap(), done, "the same key again");
     let other = snapshot("a", 1, Default::default(), root, 1);
     let receipt = world.put_object(&world.index().grant(b).unwrap(), &other);
-    let second = cas_net::Commit { object: other.encode(), receipt, key: [2; 16] };
+    let second = cas_net::Commit { object: other.encode(), receipts: vec![receipt], key: [2; 16] };
     let conflict = world.index().commit(b, &second);
     assert!(matches!(conflict, Err(ServiceError::Conflict { latest: 1, .. })), "{conflict:?}");
     // Forgotten and collected, its seq is still not given again.

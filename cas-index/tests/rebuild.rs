@@ -51,8 +51,8 @@ fn put_keyring(world: &World) -> cas_core::id::VaultId {
     let grant = world.index().grant(session).unwrap();
     let bytes = object.encode();
     let receipt = world.node.put_all(&grant, vec![(Kind::Keyring, DomainId::ZERO, object.object_id(), bytes.clone())]);
-    world.index().put_keyring(&bytes, &receipt).unwrap();
-    world.index().put_keyring(&bytes, &receipt).unwrap();
+    world.index().put_keyring(&bytes, std::slice::from_ref(&receipt)).unwrap();
+    world.index().put_keyring(&bytes, std::slice::from_ref(&receipt)).unwrap();
     world.index().close_session(session).unwrap();
     object.vault()
 }
@@ -226,7 +226,7 @@ fn a_return_is_of_one_removal_of_one_version() {
     let grant = world.index().grant(session).unwrap();
     let of_another = SnapshotState::Trash { since_ns, by, removal: other.object };
     let (wrong, receipt) = world.put_return(&grant, &SnapshotRow { state: of_another, ..first.clone() });
-    assert!(matches!(world.index().undelete(&wrong, &receipt), Err(ServiceError::Denied(_))));
+    assert!(matches!(world.index().undelete(&wrong, std::slice::from_ref(&receipt)), Err(ServiceError::Denied(_))));
     // A forged one of another version undoes nothing when the index is rebuilt, either.
     world.put_return(&grant, &SnapshotRow { state: first.state, ..other });
     world.index().close_session(session).unwrap();
@@ -236,8 +236,8 @@ fn a_return_is_of_one_removal_of_one_version() {
     let session = world.start();
     let first = world.index().snapshots(&vault(), None, true).unwrap()[0].clone();
     let (right, receipt) = world.put_return(&world.index().grant(session).unwrap(), &first);
-    world.index().undelete(&right, &receipt).unwrap();
-    world.index().undelete(&right, &receipt).unwrap();
+    world.index().undelete(&right, std::slice::from_ref(&receipt)).unwrap();
+    world.index().undelete(&right, std::slice::from_ref(&receipt)).unwrap();
     // A removal that was taken back removes nothing any more.
     let removal = objects(&world).into_iter().find(|object| match first.state {
         SnapshotState::Trash { removal, .. } => object.object_id() == removal,
@@ -245,7 +245,10 @@ fn a_return_is_of_one_removal_of_one_version() {
     });
     let removal = removal.unwrap();
     let receipt = world.put_object(&world.index().grant(session).unwrap(), &removal);
-    assert!(matches!(world.index().forget(&removal.encode(), &receipt), Err(ServiceError::Denied(_))));
+    assert!(matches!(
+        world.index().forget(&removal.encode(), std::slice::from_ref(&receipt)),
+        Err(ServiceError::Denied(_))
+    ));
     world.index().close_session(session).unwrap();
 }
 

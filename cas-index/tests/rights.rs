@@ -170,7 +170,7 @@ impl World {
         for vault in 0..VAULTS {
             let object = keyring(vault);
             let cover = world.cover(object);
-            world.run(Command::PutKeyring { object: Packed(object.clone()), cover }).unwrap();
+            world.run(Command::PutKeyring { object: Packed(object.clone()), covers: vec![cover] }).unwrap();
             let (vault, domain) = (vault_id(vault).0, domain(vault).0);
             let start = Command::StartSession { vault, domain, device: [1; 32], label: String::new() };
             let Ok(Outcome::Started(session)) = world.run(start) else { panic!("the index's owner may push") };
@@ -306,7 +306,7 @@ impl World {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.next.to_le_bytes());
         let cover = self.cover(&bytes);
-        let command = Command::Commit { session, key, object: Packed(bytes.clone()), cover };
+        let command = Command::Commit { session, key, object: Packed(bytes.clone()), covers: vec![cover] };
         let room = self.room(vault, by);
         let lives = sessions(&self.tables).unwrap().iter().any(|s| s.id.0 == session);
         match self.carry(Some(committer), &command) {
@@ -372,7 +372,7 @@ impl World {
         let removal = version.removal().encode();
         let gone = self.gone.contains(&version.snapshot);
         let cover = self.cover(&removal);
-        let answer = self.carry(by, &Command::Forget { removal: Packed(removal), cover });
+        let answer = self.carry(by, &Command::Forget { removal: Packed(removal), covers: vec![cover] });
         match answer {
             Ok(_) => {
                 assert!(self.model.may_forget(by, vault, name), "{by:?} forgot {name} of vault {vault}");
@@ -405,7 +405,7 @@ impl World {
         let by = self.somebody(dice);
         let returning = version.returning().encode();
         let cover = self.cover(&returning);
-        match self.carry(by, &Command::Return { returning: Packed(returning), cover }) {
+        match self.carry(by, &Command::Return { returning: Packed(returning), covers: vec![cover] }) {
             Ok(_) => {
                 assert!(self.model.may_forget(by, vault, name));
                 let version = &mut self.model.versions[n];

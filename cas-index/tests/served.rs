@@ -321,7 +321,7 @@ fn push(admin: &Caller, node: &MemNode) -> Pushed {
     let id = BlockId::of_object(Kind::Keyring, &keyring);
     let grant = admin.index.grant(session).unwrap();
     receipts = vec![node.put_all(&grant, vec![(Kind::Keyring, DomainId::ZERO, id, keyring.clone())])];
-    admin.index.put_keyring(&keyring, &receipts[0]).unwrap();
+    admin.index.put_keyring(&keyring, &receipts).unwrap();
     admin.index.close_session(session).unwrap();
     Pushed { ids }
 }
@@ -403,7 +403,7 @@ fn an_exported_index_is_restored_into_a_new_era_and_sweeps_nothing_until_it_is_r
     assert_eq!(node.cluster.strays(NodeId(node.key), &[BlockId([1; 32])]).unwrap(), []);
     served.running().ask(Task::Gc);
     until("a run ends", || !served.running().runs().is_empty());
-    assert!(matches!(&served.running().runs()[0].end, End::Held(why) if why.contains("released")));
+    assert!(matches!(&served.running().runs()[0].end, End::Held(why) if why.contains("restored")));
     served.running().release().unwrap();
     assert!(!served.running().is_held() && !backup::is_held(served.dir.path()));
     let stray = node.cluster.strays(NodeId(node.key), &[BlockId([1; 32])]).unwrap();

@@ -96,13 +96,13 @@ wire!(struct Registered { missing });
 pub struct Commit {
     /// The snapshot object (FORMAT §6), already put on nodes.
     pub object: Vec<u8>,
-    /// The receipt of the object.
-    pub receipt: Receipt,
+    /// The receipts of the object, of as many nodes as an acknowledgement needs.
+    pub receipts: Vec<Receipt>,
     /// Idempotency: the same key and object commit once.
     pub key: [u8; 16],
 }
 
-wire!(struct Commit { object, receipt, key });
+wire!(struct Commit { object, receipts, key });
 
 /// A committed version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,7 +284,7 @@ pub trait Index: Send + Sync {
     fn keyring(&self, vault: &VaultId) -> Result<Vec<u8>>;
 
     /// Stores a keyring object whose version is one above the newest (or 1 for a new vault), already put on nodes.
-    fn put_keyring(&self, object: &[u8], receipt: &Receipt) -> Result<()>;
+    fn put_keyring(&self, object: &[u8], receipts: &[Receipt]) -> Result<()>;
 
     /// All vaults.
     fn vaults(&self) -> Result<Vec<VaultId>>;
@@ -317,11 +317,11 @@ pub trait Index: Send + Sync {
     fn snapshot_object(&self, snapshot: &SnapshotId) -> Result<Vec<u8>>;
 
     /// Moves a version to the trash. `removal` is the signed removal object (FORMAT §6), already put on nodes.
-    fn forget(&self, removal: &[u8], receipt: &Receipt) -> Result<()>;
+    fn forget(&self, removal: &[u8], receipts: &[Receipt]) -> Result<()>;
 
     /// Brings a version back from the trash. `returning` is the signed object (FORMAT §6) that takes its removal back,
     /// already put on nodes: with the removal still stored somewhere, an index that is rebuilt knows by it that the version lives.
-    fn undelete(&self, returning: &[u8], receipt: &Receipt) -> Result<()>;
+    fn undelete(&self, returning: &[u8], receipts: &[Receipt]) -> Result<()>;
 
     /// Removes for good what went to the trash before this time (nanoseconds since 1970). Answers what it removed.
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>>;

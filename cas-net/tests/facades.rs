@@ -27,7 +27,7 @@ fn every_method_of_the_index_arrives_with_its_arguments_and_its_answer() {
     let node = NodeId(PublicKey([5; 32]));
     assert!(matches!(remote.add_node(node), Err(ServiceError::Denied(key)) if key == node.0.to_string()));
     assert_eq!(remote.keyring(&vault).unwrap(), vault.0);
-    let conflict = remote.put_keyring(b"ring", &receipt()).unwrap_err();
+    let conflict = remote.put_keyring(b"ring", &[receipt()]).unwrap_err();
     assert!(matches!(conflict, ServiceError::Conflict { name, latest: 3 } if name == "ring"));
     assert_eq!(remote.vaults().unwrap().len(), 2);
     let start = StartSession { vault, domain: DomainId([1; 16]), device: PublicKey([2; 32]), label: "four".into() };
@@ -41,7 +41,7 @@ fn every_method_of_the_index_arrives_with_its_arguments_and_its_answer() {
     assert_eq!(remote.register(session, registration).unwrap(), Registered::default());
     let arrived = index.registered.lock().unwrap().pop().unwrap();
     assert_eq!((arrived.headers, arrived.receipts), (vec![vec![1, 2]], vec![receipt()]));
-    let commit = Commit { object: vec![0; 17], receipt: receipt(), key: [1; 16] };
+    let commit = Commit { object: vec![0; 17], receipts: vec![receipt()], key: [1; 16] };
     assert_eq!(remote.commit(session, &commit).unwrap(), Committed { snapshot, seq: 17 });
     let rows = remote.snapshots(&vault, Some("laptop"), true).unwrap();
     assert_eq!(rows, index.snapshots(&vault, Some("laptop"), true).unwrap());
@@ -50,8 +50,8 @@ fn every_method_of_the_index_arrives_with_its_arguments_and_its_answer() {
     assert_eq!(remote.head(&vault, "unknown").unwrap(), None);
     let missing = remote.snapshot_object(&snapshot).unwrap_err();
     assert!(matches!(missing, ServiceError::NotFound { what: "snapshot", .. }));
-    assert!(matches!(remote.forget(&[0; 5], &receipt()), Err(ServiceError::Stopped(len)) if len == "5"));
-    assert!(matches!(remote.undelete(&[0; 9], &receipt()), Err(ServiceError::RootMissing(id)) if id.0 == [9; 32]));
+    assert!(matches!(remote.forget(&[0; 5], &[receipt()]), Err(ServiceError::Stopped(len)) if len == "5"));
+    assert!(matches!(remote.undelete(&[0; 9], &[receipt()]), Err(ServiceError::RootMissing(id)) if id.0 == [9; 32]));
     assert_eq!(remote.empty_trash(-5).unwrap()[0].time_ns, -5);
     assert_eq!(remote.end_sessions_except(&[session]).unwrap()[0].session, session);
     assert_eq!(remote.condemn(77).unwrap().bytes, 77);

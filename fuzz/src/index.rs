@@ -222,12 +222,12 @@ impl World {
         let object = forged.bytes.clone();
         self.versions.push(forged);
         let cover = self.cover(input, &object);
-        Command::Commit { session, key: [input.byte() % 4; 16], object: Packed(object), cover }
+        Command::Commit { session, key: [input.byte() % 4; 16], object: Packed(object), covers: vec![cover] }
     }
 
     fn forget(&self, input: &mut Input<'_>) -> Option<Command> {
         let removal = forge::removal(self.version(input)?);
-        Some(Command::Forget { cover: self.cover(input, &removal), removal: Packed(removal) })
+        Some(Command::Forget { covers: vec![self.cover(input, &removal)], removal: Packed(removal) })
     }
 
     /// As it is done now, or as older logs have it.
@@ -236,7 +236,7 @@ impl World {
         let returning = forge::returning(version);
         Some(match input.byte() {
             255 => Command::Undelete { snapshot: version.snapshot_id },
-            _ => Command::Return { cover: self.cover(input, &returning), returning: Packed(returning) },
+            _ => Command::Return { covers: vec![self.cover(input, &returning)], returning: Packed(returning) },
         })
     }
 
@@ -261,7 +261,7 @@ impl World {
             1 => Command::AddNode { node: [input.byte(); 32] },
             _ => {
                 let object = forge::keyring(input.byte() % 4);
-                Command::PutKeyring { cover: self.cover(input, &object), object: Packed(object) }
+                Command::PutKeyring { covers: vec![self.cover(input, &object)], object: Packed(object) }
             }
         }
     }

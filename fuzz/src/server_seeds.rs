@@ -54,21 +54,27 @@ fn commands() -> Vec<Command> {
     };
     vec![
         Command::AddNode { node },
-        Command::PutKeyring { object: Packed(forge::keyring(1)), cover },
+        Command::PutKeyring { object: Packed(forge::keyring(1)), covers: vec![cover] },
         Command::StartSession { vault: [1; 16], domain: [1; 16], device: [3; 32], label: "host".to_owned() },
         Command::EndSession { session },
         Command::EndSessionsExcept { keep: vec![session, 1 << 48] },
         Command::Touch { session, ids: ids.clone() },
         Command::Register(register),
-        Command::Commit { session, key: [4; 16], object: object(), cover },
-        Command::Forget { removal: Packed(forge::removal(&forge::version(None, BlockId([3; 32]), true))), cover },
+        Command::Commit { session, key: [4; 16], object: object(), covers: vec![cover] },
+        Command::Forget {
+            removal: Packed(forge::removal(&forge::version(None, BlockId([3; 32]), true))),
+            covers: vec![cover],
+        },
         Command::Undelete { snapshot: [8; 32] },
         Command::EmptyTrash { before_ns: -1, limit: 1000 },
         Command::Condemn { limit: 1000 },
         Command::Deleted { node, ids: ids.clone(), epochs: vec![4, 5], gone: vec![true, false] },
         Command::Mark { ids, bad: true },
         Command::ReleaseHold,
-        Command::Return { returning: Packed(forge::returning(&forge::version(None, BlockId([3; 32]), true))), cover },
+        Command::Return {
+            returning: Packed(forge::returning(&forge::version(None, BlockId([3; 32]), true))),
+            covers: vec![cover],
+        },
     ]
 }
 

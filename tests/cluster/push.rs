@@ -23,6 +23,17 @@ fn a_push_is_on_three_nodes_in_three_racks_and_restores() {
 }
 
 #[test]
+fn the_record_of_a_version_is_on_every_member_when_it_is_acknowledged() {
+    let world = World::new();
+    let mut person = Person::new(&world);
+    person.plant(seed(), 1 << 20);
+    person.push("home");
+    let versions = person.store.index().snapshots(&person.vault.id(), Some("home"), false).unwrap();
+    let located = world.index().locate(&[versions[0].object]).unwrap().remove(0).unwrap();
+    assert_eq!((located.nodes.len(), located.missing.len()), (3, 0));
+}
+
+#[test]
 fn a_node_that_dies_in_mid_push_fails_nothing_and_costs_no_copy() {
     let mut world = World::new();
     let mut person = Person::new(&world);

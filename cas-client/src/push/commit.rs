@@ -58,8 +58,8 @@ pub(super) fn commit(
         let built = SnapshotObject::build(&new, &details, &random(), &recipients, vault.device());
         let object = built.map_err(|e| ClientError::Usage(e.to_string()))?;
         let bytes = object.encode();
-        let receipt = uploader.put_object(Kind::Snapshot, &bytes)?;
-        match store.index().commit(session, &Commit { object: bytes, receipt, key }) {
+        let receipts = uploader.put_object(Kind::Snapshot, &bytes)?;
+        match store.index().commit(session, &Commit { object: bytes, receipts, key }) {
             Err(ServiceError::Conflict { .. }) if attempt < ATTEMPTS => {
                 attempt += 1;
                 vault.refresh(store)?;

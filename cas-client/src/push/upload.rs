@@ -232,8 +232,8 @@ impl Uploader {
         Ok(())
     }
 
-    /// Puts one object that is stored as it stands, and waits for the receipt.
-    pub fn put_object(&self, kind: Kind, object: &[u8]) -> Result<Receipt> {
+    /// Puts one object that is stored as it stands, and waits for the receipts.
+    pub fn put_object(&self, kind: Kind, object: &[u8]) -> Result<Vec<Receipt>> {
         let grant = self.index.grant(self.session)?;
         put_object(&self.nodes, grant, kind, self.keys.domain_id(), object)
     }
@@ -347,9 +347,8 @@ fn in_tasks(blocks: Vec<(NewBlock, Places)>) -> Vec<Vec<(NewBlock, Places)>> {
 }
 
 /// Puts one object (snapshot, removal, keyring) and waits until it is durable.
-pub fn put_object(nodes: &Nodes, grant: Grant, kind: Kind, domain: DomainId, object: &[u8]) -> Result<Receipt> {
+pub fn put_object(nodes: &Nodes, grant: Grant, kind: Kind, domain: DomainId, object: &[u8]) -> Result<Vec<Receipt>> {
     let id = BlockId::of_object(kind, object);
     let block = PutBlock { id, kind, domain, sum: Sum::of(object), bytes: object.to_vec() };
-    let mut receipts = nodes.put_object(&grant, block)?;
-    Ok(receipts.swap_remove(0))
+    Ok(nodes.put_object(&grant, block)?)
 }

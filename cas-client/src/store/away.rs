@@ -186,8 +186,8 @@ impl Index for Recalling {
     fn keyring(&self, vault: &VaultId) -> Result<Vec<u8>> {
         self.watch.ask(&keyring_name(vault), || self.index.keyring(vault))
     }
-    fn put_keyring(&self, object: &[u8], receipt: &Receipt) -> Result<()> {
-        self.index.put_keyring(object, receipt)?;
+    fn put_keyring(&self, object: &[u8], receipts: &[Receipt]) -> Result<()> {
+        self.index.put_keyring(object, receipts)?;
         if let Ok(keyring) = KeyringObject::parse(object) {
             self.watch.kept().keep(&keyring_name(&keyring.vault()), &object.to_vec(), now_ns());
         }
@@ -245,11 +245,11 @@ impl Index for Recalling {
     fn head(&self, vault: &VaultId, name: &str) -> Result<Option<(u64, SnapshotId)>> {
         self.index.head(vault, name)
     }
-    fn forget(&self, removal: &[u8], receipt: &Receipt) -> Result<()> {
-        self.index.forget(removal, receipt)
+    fn forget(&self, removal: &[u8], receipts: &[Receipt]) -> Result<()> {
+        self.index.forget(removal, receipts)
     }
-    fn undelete(&self, returning: &[u8], receipt: &Receipt) -> Result<()> {
-        self.index.undelete(returning, receipt)
+    fn undelete(&self, returning: &[u8], receipts: &[Receipt]) -> Result<()> {
+        self.index.undelete(returning, receipts)
     }
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>> {
         self.index.empty_trash(before_ns)

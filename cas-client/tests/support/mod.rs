@@ -202,8 +202,9 @@ impl World {
         let object = SnapshotObject::build(&new, &details, &random(), &recipients, self.vault.device()).unwrap();
         let object = object.encode();
         let grant = index.grant(session).unwrap();
-        let receipt = cas_client::push::put_object(self.store.nodes(), grant, Kind::Snapshot, domain, &object).unwrap();
-        index.commit(session, &Commit { object, receipt, key: random() }).unwrap();
+        let receipts =
+            cas_client::push::put_object(self.store.nodes(), grant, Kind::Snapshot, domain, &object).unwrap();
+        index.commit(session, &Commit { object, receipts, key: random() }).unwrap();
     }
 }
 

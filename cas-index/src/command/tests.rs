@@ -17,7 +17,7 @@ fn cover() -> ObjectCover {
 /// Every variant with its bytes.
 fn all() -> Vec<(Command, String)> {
     let (p3, r) = (Packed(vec![1, 2, 3]), rep);
-    let covered = format!("03010203{}ac02{}05", r("03", 32), r("04", 32));
+    let covered = format!("0301020301{}ac02{}05", r("03", 32), r("04", 32));
     let register = Register {
         session: 7,
         nodes: Packed(vec![3; 32]),
@@ -31,7 +31,7 @@ fn all() -> Vec<(Command, String)> {
     let (ids, one_id) = (Packed(vec![6; 32]), format!("20{}", r("06", 32)));
     vec![
         (Command::AddNode { node: [1; 32] }, format!("00{}", r("01", 32))),
-        (Command::PutKeyring { object: p3.clone(), cover: cover() }, format!("01{covered}")),
+        (Command::PutKeyring { object: p3.clone(), covers: vec![cover()] }, format!("01{covered}")),
         (
             Command::StartSession { vault: [1; 16], domain: [2; 16], device: [3; 32], label: "ab".into() },
             format!("02{}{}{}026162", r("01", 16), r("02", 16), r("03", 32)),
@@ -41,10 +41,10 @@ fn all() -> Vec<(Command, String)> {
         (Command::Touch { session: 7, ids: ids.clone() }, format!("0507{one_id}")),
         (Command::Register(register), registered),
         (
-            Command::Commit { session: 7, key: [8; 16], object: p3.clone(), cover: cover() },
+            Command::Commit { session: 7, key: [8; 16], object: p3.clone(), covers: vec![cover()] },
             format!("0707{}{covered}", r("08", 16)),
         ),
-        (Command::Forget { removal: p3.clone(), cover: cover() }, format!("08{covered}")),
+        (Command::Forget { removal: p3.clone(), covers: vec![cover()] }, format!("08{covered}")),
         (Command::Undelete { snapshot: [1; 32] }, format!("09{}", r("01", 32))),
         (Command::EmptyTrash { before_ns: -1, limit: 2 }, "0a0102".into()),
         (Command::Condemn { limit: 300 }, "0bac02".into()),
@@ -54,7 +54,7 @@ fn all() -> Vec<(Command, String)> {
         ),
         (Command::Mark { ids, bad: true }, format!("0d{one_id}01")),
         (Command::ReleaseHold, "0e".into()),
-        (Command::Return { returning: p3, cover: cover() }, format!("11{covered}")),
+        (Command::Return { returning: p3, covers: vec![cover()] }, format!("11{covered}")),
     ]
 }
 

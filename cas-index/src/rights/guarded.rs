@@ -182,8 +182,8 @@ impl cas_net::Index for Guarded {
         self.index.keyring(vault)
     }
 
-    fn put_keyring(&self, object: &[u8], receipt: &Receipt) -> Result<()> {
-        self.index.put_one_keyring(self.by(), object, receipt)
+    fn put_keyring(&self, object: &[u8], receipts: &[Receipt]) -> Result<()> {
+        self.index.put_one_keyring(self.by(), object, receipts)
     }
 
     fn vaults(&self) -> Result<Vec<VaultId>> {
@@ -248,12 +248,12 @@ impl cas_net::Index for Guarded {
         Ok(object)
     }
 
-    fn forget(&self, removal: &[u8], receipt: &Receipt) -> Result<()> {
-        self.index.forget_one(self.by(), removal, receipt)
+    fn forget(&self, removal: &[u8], receipts: &[Receipt]) -> Result<()> {
+        self.index.forget_one(self.by(), removal, receipts)
     }
 
-    fn undelete(&self, returning: &[u8], receipt: &Receipt) -> Result<()> {
-        self.index.undelete_one(self.by(), returning, receipt)
+    fn undelete(&self, returning: &[u8], receipts: &[Receipt]) -> Result<()> {
+        self.index.undelete_one(self.by(), returning, receipts)
     }
 
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>> {

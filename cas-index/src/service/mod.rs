@@ -196,8 +196,8 @@ impl cas_net::Index for Index {
         self.newest_keyring(vault)
     }
 
-    fn put_keyring(&self, object: &[u8], receipt: &Receipt) -> Result<()> {
-        self.put_one_keyring(None, object, receipt)
+    fn put_keyring(&self, object: &[u8], receipts: &[Receipt]) -> Result<()> {
+        self.put_one_keyring(None, object, receipts)
     }
 
     fn vaults(&self) -> Result<Vec<VaultId>> {
@@ -240,12 +240,12 @@ impl cas_net::Index for Index {
         self.object_of(snapshot)
     }
 
-    fn forget(&self, removal: &[u8], receipt: &Receipt) -> Result<()> {
-        self.forget_one(None, removal, receipt)
+    fn forget(&self, removal: &[u8], receipts: &[Receipt]) -> Result<()> {
+        self.forget_one(None, removal, receipts)
     }
 
-    fn undelete(&self, returning: &[u8], receipt: &Receipt) -> Result<()> {
-        self.undelete_one(None, returning, receipt)
+    fn undelete(&self, returning: &[u8], receipts: &[Receipt]) -> Result<()> {
+        self.undelete_one(None, returning, receipts)
     }
 
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>> {

@@ -29,10 +29,10 @@ impl Index {
         Ok(row.ok_or_else(|| ServiceError::NotFound { what: "vault", name: vault.to_string() })?.keyring)
     }
 
-    pub(crate) fn put_one_keyring(&self, by: By, object: &[u8], receipt: &Receipt) -> Result<()> {
+    pub(crate) fn put_one_keyring(&self, by: By, object: &[u8], receipts: &[Receipt]) -> Result<()> {
         KeyringObject::parse(object).map_err(|e| ServiceError::Denied(e.to_string()))?;
-        let cover = self.cover(receipt, &BlockId::of_object(Kind::Keyring, object))?;
-        self.submit_by(by, Command::PutKeyring { object: Packed(object.to_vec()), cover }, true).map(drop)
+        let covers = self.covers(receipts, &BlockId::of_object(Kind::Keyring, object))?;
+        self.submit_by(by, Command::PutKeyring { object: Packed(object.to_vec()), covers }, true).map(drop)
     }
 
     pub(super) fn all_vaults(&self) -> Result<Vec<VaultId>> {
@@ -59,26 +59,25 @@ impl Index {
         Ok(found.ok_or_else(|| ServiceError::NotFound { what: "snapshot", name: snapshot.to_string() })?.1)
     }
 
-    pub(crate) fn forget_one(&self, by: By, removal: &[u8], receipt: &Receipt) -> Result<()> {
+    pub(crate) fn forget_one(&self, by: By, removal: &[u8], receipts: &[Receipt]) -> Result<()> {
         let object = verified_object(removal, What::Removal)?;
-        let cover = self.cover(receipt, &object.object_id())?;
-        self.submit_by(by, Command::Forget { removal: Packed(removal.to_vec()), cover }, true).map(drop)
+        let covers = self.covers(receipts, &object.object_id())?;
+        self.submit_by(by, Command::Forget { removal: Packed(removal.to_vec()), covers }, true).map(drop)
     }
 
     /// As [`Self::forget_one`], by nobody's wish but that of the rules of retention; it stands in the audit log.
     pub(crate) fn forget_by_rules(&self, removal: &[u8], receipts: &[Receipt]) -> Result<()> {
         let object = verified_object(removal, What::Removal)?;
-        let receipt = receipts.first().ok_or_else(|| ServiceError::Denied("no receipt".to_owned()))?;
-        let cover = self.cover(receipt, &object.object_id())?;
-        let command = Command::Forget { removal: Packed(removal.to_vec()), cover };
+        let covers = self.covers(receipts, &object.object_id())?;
+        let command = Command::Forget { removal: Packed(removal.to_vec()), covers };
         let deed = Deed::Carry { command: Packed(command.encode()) };
         self.submit(Command::Rights(Rights { by: None, deed }), true).map(drop)
     }
 
-    pub(crate) fn undelete_one(&self, by: By, returning: &[u8], receipt: &Receipt) -> Result<()> {
+    pub(crate) fn undelete_one(&self, by: By, returning: &[u8], receipts: &[Receipt]) -> Result<()> {
         let object = verified_object(returning, What::Return)?;
-        let cover = self.cover(receipt, &object.object_id())?;
-        self.submit_by(by, Command::Return { returning: Packed(returning.to_vec()), cover }, true).map(drop)
+        let covers = self.covers(receipts, &object.object_id())?;
+        self.submit_by(by, Command::Return { returning: Packed(returning.to_vec()), covers }, true).map(drop)
     }
 
     pub(crate) fn empty_all_trash(&self, by: By, before_ns: i64) -> Result<Vec<SnapshotRow>> {

@@ -218,9 +218,9 @@ impl Index {
 
     pub(crate) fn commit_one(&self, by: By, session: SessionId, commit: &Commit) -> Result<Committed> {
         let object = verified_object(&commit.object, What::Snapshot)?;
-        let cover = self.cover(&commit.receipt, &object.object_id())?;
+        let covers = self.covers(&commit.receipts, &object.object_id())?;
         let (key, object) = (commit.key, Packed(commit.object.clone()));
-        match self.submit_by(by, Command::Commit { session: session.0, key, object, cover }, true)? {
+        match self.submit_by(by, Command::Commit { session: session.0, key, object, covers }, true)? {
             Outcome::Committed(done) => {
                 self.memory().remove(&session);
                 Ok(done)

@@ -112,8 +112,15 @@ impl Index {
         Ok(())
     }
 
-    /// What a receipt says of one object.
-    pub(super) fn cover(&self, receipt: &Receipt, id: &BlockId) -> Result<ObjectCover> {
+    /// What receipts say of one object: at least one names it.
+    pub(super) fn covers(&self, receipts: &[Receipt], id: &BlockId) -> Result<Vec<ObjectCover>> {
+        if receipts.is_empty() {
+            return Err(ServiceError::Denied(format!("no receipt names {id}")));
+        }
+        receipts.iter().map(|receipt| self.cover(receipt, id)).collect()
+    }
+
+    fn cover(&self, receipt: &Receipt, id: &BlockId) -> Result<ObjectCover> {
         self.verify(receipt)?;
         let block = receipt.blocks.iter().find(|block| block.id == *id);
         let block = block.ok_or_else(|| ServiceError::Denied(format!("the receipt does not name {id}")))?;

@@ -20,6 +20,8 @@ use cas_net::{Committed, ServiceError, SnapshotRow, SnapshotState};
 
 /// Commits whose keys are remembered.
 pub const KEPT_COMMITS: u64 = 4096;
+/// Receipts of one object, at most: members as they are and as they will be, and those that stand in.
+const MAX_COVERS: usize = 16;
 const BY_KEY: u8 = 0;
 const BY_NUMBER: u8 = 1;
 
@@ -29,7 +31,7 @@ pub(super) fn commit(
     session: u64,
     key: &[u8; 16],
     object: &[u8],
-    cover: &ObjectCover,
+    covers: &[ObjectCover],
 ) -> Applied<Outcome> {
     let parsed = parse(object, What::Snapshot)?;
     let (record, snapshot) = (parsed.record(), parsed.snapshot_id());
@@ -63,7 +65,7 @@ pub(super) fn commit(
         return refuse(full);
     }
     let owner = Owner { domain: session.domain, device: session.device, since: session.start(), may_return: false };
-    let object_id = hold_object(tables, meta, &mut rows, Kind::Snapshot, object, cover, owner)?;
+    let object_id = hold_object(tables, meta, &mut rows, Kind::Snapshot, object, covers, owner)?;
     rows.hold(tables, &record.root)?;
     if let Some((removal, removed)) = latest.stub {
         release_stub(tables, meta, &mut rows, &removal, &removed)?;
@@ -116,39 +118,51 @@ pub(super) struct Owner {
     pub may_return: bool,
 }
 
-/// Counts one reference on an object that a receipt says is stored.
+/// Counts one reference on an object that receipts say is stored: by as many nodes as an acknowledgement needs. Whose copies are
+/// missing beside those is a heal row.
 pub(super) fn hold_object(
     tables: &mut impl Tables,
     meta: &mut Meta,
     rows: &mut Rows,
     kind: Kind,
     object: &[u8],
-    cover: &ObjectCover,
+    covers: &[ObjectCover],
     owner: Owner,
 ) -> Applied<BlockId> {
     let id = BlockId::of_object(kind, object);
-    let Some(node) = number_of(tables, Interned::Node, &cover.node)? else {
-        return deny("the receipt is of an unknown node");
-    };
-    if cover.sum() != Sum::of(object) || cover.len as usize != object.len() {
-        return deny("the receipt is of other bytes than the object");
+    if covers.len() > MAX_COVERS {
+        return deny(format!("{} receipts of one object", covers.len()));
+    }
+    let mut said = Vec::with_capacity(covers.len());
+    for cover in covers {
+        let Some(node) = number_of(tables, Interned::Node, &cover.node)? else {
+            return deny("the receipt is of an unknown node");
+        };
+        if cover.sum() != Sum::of(object) || cover.len as usize != object.len() {
+            return deny("the receipt is of other bytes than the object");
+        }
+        said.push(Word { node, grant: Epoch(cover.grant) });
     }
     let row = rows.of(tables, &id)?;
     let gone = if owner.may_return { meta.last_gone } else { Epoch::ZERO };
     let not_older = row.as_ref().map_or(gone, |row| super::changed_at(row.state));
-    let grant = Epoch(cover.grant);
-    if grant < not_older.max(owner.since) || grant >= meta.epoch {
+    said.retain(|word| word.grant >= not_older.max(owner.since) && word.grant < meta.epoch);
+    if said.is_empty() {
         return deny(format!("the receipt of {id} is of another time: put it again under a new grant"));
     }
     let is_live = row.as_ref().is_some_and(|row| row.state == State::Live);
-    let (count, sum, len) = (row.as_ref().map_or(0, |row| row.count), cover.sum(), cover.len);
+    let verdict = Placement::load(tables, meta)?.judge(tables, meta, &id, is_live, &said)?;
+    if !verdict.enough {
+        let detail = format!("only {} of them took {id}", said.len());
+        return refuse(ServiceError::Unreachable { peer: "enough nodes".to_owned(), detail });
+    }
+    let (count, sum) = (row.as_ref().map_or(0, |row| row.count), Sum::of(object));
+    let len = u32::try_from(object.len()).expect("as long as its receipt says");
     let Owner { domain, device, .. } = owner;
     let mut now = Row { kind, state: State::Live, sum, count, len, domain, device, zero: meta.epoch };
     now.count += 1;
     *row = Some(now);
     graves::close(tables, &id)?;
-    // The index keeps these bytes too: one more copy is enough, and the others are healed.
-    let verdict = Placement::load(tables, meta)?.judge(tables, meta, &id, is_live, &[Word { node, grant }])?;
     if verdict.changed {
         heal::put(tables, meta, &id, verdict.heal.as_ref())?;
     }

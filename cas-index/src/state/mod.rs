@@ -132,7 +132,7 @@ pub(crate) fn damaged(what: impl std::fmt::Display, detail: impl Into<String>) -
 pub(crate) fn dispatch(tables: &mut impl Tables, meta: &mut Meta, command: &Command) -> Applied<Outcome> {
     match command {
         Command::AddNode { node } => vaults::add_node(tables, node),
-        Command::PutKeyring { object, cover } => vaults::put_keyring(tables, meta, &object.0, cover),
+        Command::PutKeyring { object, covers } => vaults::put_keyring(tables, meta, &object.0, covers),
         Command::StartSession { vault, domain, device, label } => {
             sessions::start(tables, meta, *vault, *domain, *device, label)
         }
@@ -140,12 +140,12 @@ pub(crate) fn dispatch(tables: &mut impl Tables, meta: &mut Meta, command: &Comm
         Command::EndSessionsExcept { keep } => sessions::end_except(tables, keep),
         Command::Touch { session, ids } => sessions::touch(tables, meta, *session, ids),
         Command::Register(register) => register::register(tables, meta, register),
-        Command::Commit { session, key, object, cover } => {
-            commit::commit(tables, meta, *session, key, &object.0, cover)
+        Command::Commit { session, key, object, covers } => {
+            commit::commit(tables, meta, *session, key, &object.0, covers)
         }
-        Command::Forget { removal, cover } => trash::forget(tables, meta, &removal.0, cover),
+        Command::Forget { removal, covers } => trash::forget(tables, meta, &removal.0, covers),
         Command::Undelete { snapshot } => trash::undelete(tables, meta, snapshot),
-        Command::Return { returning, cover } => trash::bring_back(tables, meta, &returning.0, cover),
+        Command::Return { returning, covers } => trash::bring_back(tables, meta, &returning.0, covers),
         Command::EmptyTrash { before_ns, limit } => trash::empty(tables, meta, *before_ns, *limit),
         Command::Condemn { limit } => collect::condemn(tables, meta, *limit as usize),
         Command::Deleted { node, ids, epochs, gone } => collect::deleted(tables, meta, node, ids, epochs, gone),

@@ -21,7 +21,7 @@ pub(super) fn forget(
     tables: &mut impl Tables,
     meta: &mut Meta,
     removal: &[u8],
-    cover: &ObjectCover,
+    covers: &[ObjectCover],
 ) -> Applied<Outcome> {
     let parsed = parse(removal, What::Removal)?;
     let record = parsed.record();
@@ -48,7 +48,7 @@ pub(super) fn forget(
     };
     let mut rows = Rows::new();
     let owner = Owner { domain, device: 0, since: Epoch::ZERO, may_return: true };
-    let removal = hold_object(tables, meta, &mut rows, Kind::Snapshot, removal, cover, owner)?;
+    let removal = hold_object(tables, meta, &mut rows, Kind::Snapshot, removal, covers, owner)?;
     version.row.state = SnapshotState::Trash { since_ns: meta.time_ns, by: record.device, removal };
     rows.write(tables, meta)?;
     version.store(tables);
@@ -72,7 +72,7 @@ pub(super) fn bring_back(
     tables: &mut impl Tables,
     meta: &mut Meta,
     returning: &[u8],
-    cover: &ObjectCover,
+    covers: &[ObjectCover],
 ) -> Applied<Outcome> {
     let parsed = parse(returning, What::Return)?;
     let record = parsed.record();
@@ -92,7 +92,7 @@ pub(super) fn bring_back(
     };
     let mut rows = Rows::new();
     let owner = Owner { domain, device: 0, since: Epoch::ZERO, may_return: true };
-    let returning = hold_object(tables, meta, &mut rows, Kind::Snapshot, returning, cover, owner)?;
+    let returning = hold_object(tables, meta, &mut rows, Kind::Snapshot, returning, covers, owner)?;
     rows.release(tables, &removal, meta.epoch)?;
     release_stub(tables, meta, &mut rows, &returning, &removal)?;
     rows.write(tables, meta)?;

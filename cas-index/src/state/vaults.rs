@@ -56,7 +56,7 @@ pub(super) fn put_keyring(
     tables: &mut impl Tables,
     meta: &mut Meta,
     object: &[u8],
-    cover: &ObjectCover,
+    covers: &[ObjectCover],
 ) -> Applied<Outcome> {
     let (vault, version) = match KeyringObject::parse(object) {
         Ok(parsed) => (parsed.vault(), parsed.version()),
@@ -72,7 +72,7 @@ pub(super) fn put_keyring(
     }
     let mut rows = Rows::new();
     let owner = Owner { domain: 0, device: 0, since: Epoch::ZERO, may_return: true };
-    let id = hold_object(tables, meta, &mut rows, Kind::Keyring, object, cover, owner)?;
+    let id = hold_object(tables, meta, &mut rows, Kind::Keyring, object, covers, owner)?;
     rows.write(tables, meta)?;
     VaultRow { version, object: id, keyring: object.to_vec() }.store(tables, &vault);
     Ok(Outcome::Done)

@@ -311,7 +311,7 @@ impl World {
         let receipt = self.put_object(&grant, &object);
         self.keys += 1;
         let key = kdf::derive("test key", &self.keys.to_le_bytes())[..16].try_into().unwrap();
-        self.index().commit(session, &Commit { object: object.encode(), receipt, key })
+        self.index().commit(session, &Commit { object: object.encode(), receipts: vec![receipt], key })
     }
 
     pub fn put_object(&self, grant: &Grant, object: &SnapshotObject) -> Receipt {
@@ -324,14 +324,14 @@ impl World {
         let session = self.start();
         let receipt = self.put_object(&self.index().grant(session)?, &removal);
         self.index().close_session(session)?;
-        self.index().forget(&removal.encode(), &receipt)
+        self.index().forget(&removal.encode(), std::slice::from_ref(&receipt))
     }
 
     pub fn undelete(&self, row: &SnapshotRow) -> Result<()> {
         let session = self.start();
         let returning = self.put_return(&self.index().grant(session)?, row);
         self.index().close_session(session)?;
-        self.index().undelete(&returning.0, &returning.1)
+        self.index().undelete(&returning.0, std::slice::from_ref(&returning.1))
     }
 
     /// Puts what would bring a version back.

@@ -23,8 +23,8 @@ calls! { Family::Index;
     3 once PutKeyring {
         /// The keyring object.
         object: Vec<u8>,
-        /// Its receipt.
-        receipt: Receipt,
+        /// Its receipts.
+        receipts: Vec<Receipt>,
     } -> ();
     /// `Index::vaults`.
     4 again Vaults {} -> Vec<VaultId>;
@@ -89,8 +89,8 @@ calls! { Family::Index;
     14 once Forget {
         /// The removal object.
         removal: Vec<u8>,
-        /// Its receipt.
-        receipt: Receipt,
+        /// Its receipts.
+        receipts: Vec<Receipt>,
     } -> ();
     /// `Index::empty_trash`.
     16 once EmptyTrash {
@@ -148,7 +148,7 @@ calls! { Family::Index;
     27 once Undelete {
         /// The return object.
         returning: Vec<u8>,
-        /// Its receipt.
-        receipt: Receipt,
+        /// Its receipts.
+        receipts: Vec<Receipt>,
     } -> ();
 }

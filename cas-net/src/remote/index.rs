@@ -52,8 +52,8 @@ impl Index for RemoteIndex {
         self.connection.call(&Keyring { vault: *vault })
     }
 
-    fn put_keyring(&self, object: &[u8], receipt: &Receipt) -> Result<()> {
-        self.connection.call(&PutKeyring { object: object.to_vec(), receipt: receipt.clone() })
+    fn put_keyring(&self, object: &[u8], receipts: &[Receipt]) -> Result<()> {
+        self.connection.call(&PutKeyring { object: object.to_vec(), receipts: receipts.to_vec() })
     }
 
     fn vaults(&self) -> Result<Vec<VaultId>> {
@@ -102,12 +102,12 @@ impl Index for RemoteIndex {
         self.connection.call(&SnapshotObject { snapshot: *snapshot })
     }
 
-    fn forget(&self, removal: &[u8], receipt: &Receipt) -> Result<()> {
-        self.connection.call(&Forget { removal: removal.to_vec(), receipt: receipt.clone() })
+    fn forget(&self, removal: &[u8], receipts: &[Receipt]) -> Result<()> {
+        self.connection.call(&Forget { removal: removal.to_vec(), receipts: receipts.to_vec() })
     }
 
-    fn undelete(&self, returning: &[u8], receipt: &Receipt) -> Result<()> {
-        self.connection.call(&Undelete { returning: returning.to_vec(), receipt: receipt.clone() })
+    fn undelete(&self, returning: &[u8], receipts: &[Receipt]) -> Result<()> {
+        self.connection.call(&Undelete { returning: returning.to_vec(), receipts: receipts.to_vec() })
     }
 
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>> {

@@ -168,8 +168,8 @@ impl Index for FakeIndex {
     fn keyring(&self, vault: &VaultId) -> Result<Vec<u8>> {
         Ok(vault.0.to_vec())
     }
-    fn put_keyring(&self, object: &[u8], receipt: &Receipt) -> Result<()> {
-        assert!(receipt.is_genuine());
+    fn put_keyring(&self, object: &[u8], receipts: &[Receipt]) -> Result<()> {
+        assert!(receipts.iter().all(Receipt::is_genuine));
         Err(ServiceError::Conflict { name: String::from_utf8_lossy(object).into(), latest: 3 })
     }
     fn vaults(&self) -> Result<Vec<VaultId>> {
@@ -213,10 +213,10 @@ impl Index for FakeIndex {
     fn snapshot_object(&self, snapshot: &SnapshotId) -> Result<Vec<u8>> {
         Err(ServiceError::NotFound { what: "snapshot", name: snapshot.short() })
     }
-    fn forget(&self, removal: &[u8], _: &Receipt) -> Result<()> {
+    fn forget(&self, removal: &[u8], _: &[Receipt]) -> Result<()> {
         Err(ServiceError::Stopped(removal.len().to_string()))
     }
-    fn undelete(&self, returning: &[u8], _: &Receipt) -> Result<()> {
+    fn undelete(&self, returning: &[u8], _: &[Receipt]) -> Result<()> {
         Err(ServiceError::RootMissing(BlockId([returning.len() as u8; 32])))
     }
     fn empty_trash(&self, before_ns: i64) -> Result<Vec<SnapshotRow>> {

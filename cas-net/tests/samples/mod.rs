@@ -77,10 +77,10 @@ fn visit_index(to: &mut impl Visit) {
     let start =
         StartSession { vault, domain: DomainId([2; 16]), device: PublicKey([3; 32]), label: "host 17 über".into() };
     let registration = Registration { headers: vec![b"page".to_vec(), vec![]], receipts: vec![receipt()] };
-    let commit = Commit { object: object.clone(), receipt: receipt(), key: [5; 16] };
+    let commit = Commit { object: object.clone(), receipts: vec![receipt()], key: [5; 16] };
     to.call(index::AddNode { node: NodeId(PublicKey([1; 32])) }, ());
     to.call(index::Keyring { vault }, object.clone());
-    to.call(index::PutKeyring { object: object.clone(), receipt: receipt() }, ());
+    to.call(index::PutKeyring { object: object.clone(), receipts: vec![receipt()] }, ());
     to.call(index::Vaults {}, vec![vault, VaultId([9; 16])]);
     to.call(index::Start { start }, SessionStart { session: session_id, epoch: Epoch(1), damaged: 2 });
     to.call(index::CloseSession { session: session_id }, ());
@@ -97,7 +97,7 @@ fn visit_index(to: &mut impl Visit) {
     );
     to.call(index::Head { vault, name: "laptop".into() }, Some((7, snapshot_id)));
     to.call(index::SnapshotObject { snapshot: snapshot_id }, object.clone());
-    to.call(index::Forget { removal: object.clone(), receipt: receipt() }, ());
+    to.call(index::Forget { removal: object.clone(), receipts: vec![receipt()] }, ());
     to.call(index::EmptyTrash { before_ns: -1 }, vec![trashed()]);
     to.call(index::EndSessionsExcept { keep: vec![session_id] }, vec![session()]);
     to.call(
@@ -125,7 +125,7 @@ fn visit_index(to: &mut impl Visit) {
     };
     to.call(index::Status {}, status);
     to.call(index::Close {}, Checkpointed { log_tail: 12 });
-    to.call(index::Undelete { returning: object, receipt: receipt() }, ());
+    to.call(index::Undelete { returning: object, receipts: vec![receipt()] }, ());
 }
 
 fn visit_node(to: &mut impl Visit) {

@@ -46,11 +46,8 @@ pub const ALL: &[Attack] = &[
     Attack { name: "rack_lost", run: rack_lost::run },
     Attack { name: "anybody_dies", run: anybody_dies::run },
     Attack { name: "node_replaced", run: node_replaced::run },
+    Attack { name: "index_lost", run: index_lost::run },
 ];
-
-/// Those that are drawn only when they are named: they hold for a town that has not moved anything yet. A node that gave a
-/// partition away keeps what it held for up to a day, and a rebuild in that time finds versions there that were forgotten since.
-pub const NAMED: &[Attack] = &[Attack { name: "index_lost", run: index_lost::run }];
 
 /// Some time, at most so long.
 fn pause(dice: &mut Dice, ms: u64) {
