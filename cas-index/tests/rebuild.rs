@@ -133,15 +133,45 @@ fn a_page_that_no_node_has_is_said_holds_the_collector_and_is_healed_by_a_push()
 }
 
 #[test]
+fn a_removed_version_whose_blocks_the_collector_took_is_gone_and_holds_nobody_back() {
+    for newest in [false, true] {
+        let mut world = World::new();
+        let own = [vec![data(71), page(71, &[data(71).id()])], blocks()].concat();
+        let names = if newest { ["a", "b"] } else { ["a", "a"] };
+        let mut made = Vec::new();
+        for (name, root) in names.iter().zip([own[1].id(), blocks()[3].id()]) {
+            let session = world.start();
+            assert_eq!(world.push(session, &own).unwrap(), []);
+            made.push(world.commit(session, name, root).unwrap());
+        }
+        world.forget(&made[0].snapshot).unwrap();
+        // The collector was on its way: the record is still there, and one of its blocks.
+        world.node.blocks.lock().unwrap().remove(&data(71).id());
+        let (_dir, index, found) = rebuilt(&world);
+        assert_eq!((found.live, found.trash, found.unreadable.len()), (1, 0, 0), "{found:?}");
+        world.index = Some(index);
+        world.assert_counts();
+        let left = world.index().snapshots(&vault(), None, true).unwrap();
+        assert_eq!(left.iter().map(|row| row.snapshot).collect::<Vec<_>>(), [made[1].snapshot]);
+        world.collect(100);
+        world.assert_counts();
+        let (_dir, index, found) = rebuilt(&world);
+        assert_eq!((found.live, found.trash), (1, 0), "it does not live again");
+        assert_eq!(index.head(&vault(), "a").unwrap().unwrap().0, if newest { 1 } else { 2 });
+    }
+}
+
+#[test]
 fn what_stays_missing_can_be_given_up_and_is_not_marked_good_by_anyone() {
     let (mut world, _) = world();
     let (lost_page, lost_data) = (blocks()[3].id(), blocks()[4].id());
     world.node.blocks.lock().unwrap().retain(|id, _| *id != lost_page && *id != lost_data);
     let (_dir, index, found) = rebuilt(&world);
-    assert_eq!(found.unreadable.len(), 2);
+    // What lives needs the page; the data was of a version in the trash alone, which is gone with it.
+    assert_eq!((found.unreadable.len(), found.trash), (1, 0));
     world.index = Some(index);
-    world.index().mark(&[lost_page, lost_data], false).unwrap();
-    let rows = world.index().rows(&[lost_page, lost_data]).unwrap();
+    world.index().mark(&[lost_page], false).unwrap();
+    let rows = world.index().rows(&[lost_page]).unwrap();
     assert!(rows.iter().all(|row| row.unwrap().state == RowState::Bad));
     for version in world.index().snapshots(&vault(), None, false).unwrap() {
         world.forget(&version.snapshot).unwrap();

@@ -24,6 +24,14 @@ pub(super) struct Candidate {
     object: SnapshotObject,
 }
 
+/// A version with what removed it.
+pub(super) struct Removed {
+    snapshot: Candidate,
+    removal: Candidate,
+    /// Of its name.
+    is_newest: bool,
+}
+
 impl Candidate {
     /// Reads it and verifies its signature.
     pub(super) fn parse(id: BlockId, bytes: Vec<u8>) -> std::result::Result<Self, String> {
@@ -71,7 +79,8 @@ impl Work<'_> {
             let is_newest = latest.is_none();
             let newest = latest.get_or_insert(Latest { seq, snapshot: chosen, stub: None });
             match (snapshot, removal) {
-                (Some(snapshot), removal) => self.take_version(snapshot, removal)?,
+                (Some(snapshot), Some(removal)) => self.removed.push(Removed { snapshot, removal, is_newest }),
+                (Some(snapshot), None) => self.take_version(snapshot, None)?,
                 (None, Some(removal)) if is_newest => {
                     newest.stub = Some((removal.id, BlockId::ZERO));
                     let domain = self.domain_of(&removal)?;
@@ -82,6 +91,45 @@ impl Work<'_> {
         }
         if let Some(latest) = latest {
             latest.store(&mut self.tables, vault, name);
+        }
+        Ok(())
+    }
+
+    /// Versions that were removed, when everything that lives is known: in the trash, or just emptied from it. Of the latter
+    /// nodes hold what the collector has not reached, or what they gave away and kept.
+    pub(super) fn take_removed(&mut self) -> Result<()> {
+        for Removed { snapshot, removal, is_newest } in std::mem::take(&mut self.removed) {
+            if !self.is_gone(&snapshot.object.record().root)? {
+                self.take_version(snapshot, Some(removal))?;
+                continue;
+            }
+            let domain = self.domain_of(&removal)?;
+            self.hold(&removal.id, domain)?;
+            self.found.skipped.push((snapshot.id, "it was removed, and what it alone needs is gone".to_owned()));
+            if is_newest {
+                let (vault, name) = snapshot.name();
+                let latest = Latest::of(&self.tables, &vault, &name)?;
+                Latest { stub: Some((removal.id, snapshot.id)), ..latest }.store(&mut self.tables, &vault, &name);
+            } else {
+                self.keep_until_gone(&snapshot.id, &removal.id)?;
+            }
+            self.let_go(&snapshot.id)?;
+        }
+        Ok(())
+    }
+
+    /// What tells of an object that it counts no more is kept until that is gone.
+    fn keep_until_gone(&mut self, object: &BlockId, stub: &BlockId) -> Result<()> {
+        let mut waiting = self.tables.get(Table::Stubs, object.as_bytes())?.map_or_else(Vec::new, |v| v.into_owned());
+        waiting.extend_from_slice(stub.as_bytes());
+        self.tables.put(Table::Stubs, object.as_bytes(), waiting);
+        Ok(())
+    }
+
+    /// An object has a row without references: the collector takes it.
+    fn let_go(&mut self, object: &BlockId) -> Result<()> {
+        if let Some(row) = row(&self.tables, object)? {
+            self.put(object, Row { zero: self.meta.epoch, ..row });
         }
         Ok(())
     }
@@ -97,13 +145,8 @@ impl Work<'_> {
             };
             let domain = self.domain_of(returning)?;
             self.hold(&returning.id, domain)?;
-            let mut waiting =
-                self.tables.get(Table::Stubs, found.id.as_bytes())?.map_or_else(Vec::new, |v| v.into_owned());
-            waiting.extend_from_slice(returning.id.as_bytes());
-            self.tables.put(Table::Stubs, found.id.as_bytes(), waiting);
-            if let Some(row) = row(&self.tables, &found.id)? {
-                self.put(&found.id, Row { zero: self.meta.epoch, ..row });
-            }
+            self.keep_until_gone(&found.id, &returning.id)?;
+            self.let_go(&found.id)?;
             undone.insert(found.id);
         }
         Ok(undone)

@@ -25,7 +25,7 @@ use cas_core::frame::Header;
 use cas_core::id::{BlockId, Epoch, Kind, SnapshotId, VaultId};
 use cas_core::keyring::KeyringObject;
 use cas_net::{Node, Result, ServiceError};
-use history::Candidate;
+use history::{Candidate, Removed};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -78,6 +78,7 @@ pub fn rebuild(dir: &Path, options: &Options, nodes: &[&dyn Node]) -> Result<Reb
         found: Rebuilt::default(),
         objects: Vec::new(),
         holders: Holders::default(),
+        removed: Vec::new(),
     };
     let newest = work.take_inventory()?.max(newest_known(dir, &*options.disk)?).max(options.reached);
     let era = newest.era().checked_add(1).ok_or_else(|| ServiceError::Denied("the last era has begun".into()))?;
@@ -110,6 +111,7 @@ struct Work<'a> {
     /// Snapshot and keyring objects with the epoch under which they were put.
     objects: Vec<(BlockId, Kind, Epoch)>,
     holders: Holders,
+    removed: Vec<Removed>,
 }
 
 impl Work<'_> {
@@ -181,6 +183,7 @@ impl Work<'_> {
         for ((vault, name), candidates) in names {
             self.take_name(&vault, &name, candidates)?;
         }
+        self.take_removed()?;
         Ok(())
     }
 

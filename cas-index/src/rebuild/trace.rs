@@ -5,6 +5,7 @@ use crate::state::blocks::{Row, State, row};
 use crate::tables::{Table, Tables};
 use cas_core::id::{BlockId, Kind, Sum};
 use cas_net::Result;
+use std::collections::HashSet;
 
 impl Work<'_> {
     /// Counts one reference on a block; one that no node has gets a row that says so.
@@ -47,6 +48,22 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether something is gone that a root reaches and that nothing which lives needs: then the collector was there. What lives
+    /// has been traced before; what that lacks is damage, and says nothing of the collector.
+    pub(super) fn is_gone(&self, root: &BlockId) -> Result<bool> {
+        let (mut open, mut seen) = (vec![*root], HashSet::new());
+        while let Some(id) = open.pop() {
+            let Some(row) = row(&self.tables, &id)? else { return Ok(true) };
+            let is_known = row.state != State::Live || self.tables.get(Table::Kids, id.as_bytes())?.is_some();
+            if !row.kind.has_children() || is_known || !seen.insert(id) {
+                continue;
+            }
+            // One that is there and does not read is damage, too.
+            open.extend(self.fetch_children(&id).unwrap_or_default());
+        }
+        Ok(false)
     }
 
     fn mark_unreadable(&mut self, page: &BlockId, why: String) -> Result<()> {
