@@ -131,7 +131,11 @@ pub fn push(
     loop {
         let mut begun = false;
         let pause = match push_once(store, vault, cache_folder, options, counters, stop, &mut begun) {
-            Err(ClientError::Service(ServiceError::SessionGone(_))) if attempt < ATTEMPTS => Duration::ZERO,
+            // Once at once. What ends a second session may go on: servers that come back one after the other.
+            Err(ClientError::Service(ServiceError::SessionGone(_))) if attempt < ATTEMPTS => match store.cluster() {
+                Some(_) => PAUSE * (attempt - 1),
+                None => Duration::ZERO,
+            },
             Err(ClientError::Service(why))
                 if begun && store.cluster().is_some() && passes(&why) && attempt < ATTEMPTS =>
             {
