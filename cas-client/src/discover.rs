@@ -9,7 +9,7 @@ use crate::store::directory::write_private;
 use cas_core::id::PublicKey;
 use cas_net::ServiceError;
 use cas_net::address::Address;
-use mdns_sd::{ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{IfKind, ServiceDaemon, ServiceEvent, ServiceInfo};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -39,16 +39,25 @@ pub struct Found {
 }
 
 impl Announced {
-    /// Announces the index with this key at this UDP port, on all networks of this machine.
+    /// Announces the index with this key that listens on this UDP address, where others reach it: of an unspecified one on all
+    /// networks of this machine, and of IPv4 alone if it is one of those.
     ///
     /// # Errors
     /// The system allows no multicast.
-    pub fn start(key: &PublicKey, port: u16, name: &str) -> Result<Self> {
+    pub fn start(key: &PublicKey, listen: SocketAddr, name: &str) -> Result<Self> {
         let (daemon, instance) = (daemon()?, key.to_string().chars().take(32).collect::<String>());
         let host = format!("cas-{instance}.local.");
         let properties = [("v", "1".to_owned()), ("key", key.to_string()), ("name", printable(name))];
-        let service = ServiceInfo::new(SERVICE, &instance, &host, "", port, &properties[..]).map_err(refused)?;
-        daemon.register(service.enable_addr_auto()).map_err(refused)?;
+        let made = |ip: &str| ServiceInfo::new(SERVICE, &instance, &host, ip, listen.port(), &properties[..]);
+        let service = match listen.ip() {
+            ip if !ip.is_unspecified() => made(&ip.to_string()),
+            IpAddr::V6(_) => made("").map(ServiceInfo::enable_addr_auto),
+            IpAddr::V4(_) => {
+                daemon.disable_interface(IfKind::IPv6).map_err(refused)?;
+                made("").map(ServiceInfo::enable_addr_auto)
+            }
+        };
+        daemon.register(service.map_err(refused)?).map_err(refused)?;
         Ok(Self(daemon))
     }
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -216,10 +217,14 @@ fn index_args(dir: &str, port: u16, relay: u16) -> Vec<String> {
     args.into_iter().map(str::to_owned).collect()
 }
 
-/// A port that nobody had just now.
+/// A free port that the system gives to nobody who asks for any (those begin at 32768): a server can be started there again.
 fn free_port() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("it is bound").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16;
+    let ports = || 10_240 + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+    std::iter::repeat_with(ports)
+        .find(|port| UdpSocket::bind(("127.0.0.1", *port)).is_ok())
+        .expect("it goes on for ever")
 }
 
 fn text(path: &std::path::Path) -> String {

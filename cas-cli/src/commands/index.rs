@@ -216,7 +216,7 @@ impl Serve {
         let address = advertised(&running.address()?, listen, advertise.as_deref());
         listening(work, "index", &address, running.http());
         work.printer.say(format!("people log in with: cas login {address}"));
-        let announced = announced(announce, &running.address()?)?;
+        let announced = announced(announce, &running.address()?, listen)?;
         until_stopped(|| None);
         drop(announced);
         running.shutdown(grace)?;

@@ -52,9 +52,10 @@ pub fn listening(work: &Workplace, what: &str, address: &str, http: Option<Socke
     }
 }
 
-/// Announces an index on the local network, if it is wanted.
-pub fn announced(wanted: bool, address: &Address) -> Result<Option<Announced>> {
-    wanted.then(|| Announced::start(&address.key, address.port(), &host::host_name())).transpose()
+/// Announces an index on the local network, if it is wanted. `listen` is what it was told to listen on, `address` what it has.
+pub fn announced(wanted: bool, address: &Address, listen: SocketAddr) -> Result<Option<Announced>> {
+    let listen = SocketAddr::new(listen.ip(), address.port());
+    wanted.then(|| Announced::start(&address.key, listen, &host::host_name())).transpose()
 }
 
 /// Waits for a signal, or for a fault.

@@ -77,7 +77,7 @@ impl Up {
         let address = advertised(&cluster.address()?, self.listen, None);
         listening(work, "cluster", &address, cluster.http());
         tell(work, &format!("{} nodes", cluster.nodes()), &address, cluster.admin(), cluster.password_file());
-        let announced = announced(self.announce, &cluster.address()?)?;
+        let announced = announced(self.announce, &cluster.address()?, self.listen)?;
         let fault = until_stopped(|| cluster.fault());
         drop(announced);
         ended(fault, cluster.shutdown(self.serving.grace()))
@@ -93,7 +93,7 @@ impl Up {
         listening(work, "folder", &address, served.http());
         let store = work.store_path().display().to_string();
         tell(work, &store, &address, served.admin(), served.password_file());
-        let announced = announced(self.announce, &served.address()?)?;
+        let announced = announced(self.announce, &served.address()?, self.listen)?;
         let fault = until_stopped(|| served.fault());
         drop(announced);
         ended(fault, served.shutdown(self.serving.grace()))

@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::vault::Vault;
 use cas_core::frame::{Header, Opener};
 use cas_core::id::BlockId;
-use cas_net::ServiceError;
+use cas_net::{RowState, ServiceError, StoredRow};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -117,8 +117,21 @@ impl Reading<'_> {
             return Err(ClientError::Interrupted);
         }
         let damaged = damaged.into_inner().expect("no thread panics with this lock");
+        let damaged = self.still_there(reached, damaged)?;
         let unread = unread.into_inner().expect("no thread panics with this lock");
         Ok(Read { blocks: (ids.len() - unread.len()) as u64, bytes: bytes.into_inner(), damaged, unread })
+    }
+
+    /// Without what nothing reached and the collector has taken since it was listed.
+    fn still_there(&self, reached: &Reached, found: Vec<(BlockId, String)>) -> Result<Vec<(BlockId, String)>> {
+        let (mut needed, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(id, _)| reached.get(id).is_some());
+        for some in others.chunks(STEP) {
+            let ids: Vec<BlockId> = some.iter().map(|(id, _)| *id).collect();
+            let rows = self.store.index().rows(&ids)?;
+            let there = some.iter().zip(rows).filter(|(_, row)| row.as_ref().is_some_and(is_kept));
+            needed.extend(there.map(|(fault, _)| fault.clone()));
+        }
+        Ok(needed)
     }
 
     /// Reads one block and verifies it as far as there are keys. Answers how many bytes are stored.
@@ -181,7 +194,12 @@ impl Reading<'_> {
     }
 }
 
-/// Calls `each` with the id and stored length of every row of a part, until it answers false.
+/// Whether nodes have to have it: what is condemned they are deleting.
+fn is_kept(row: &StoredRow) -> bool {
+    !matches!(row.state, RowState::Condemned(_))
+}
+
+/// Calls `each` with the id and stored length of every row of a part that nodes have to have, until it answers false.
 fn each_row(store: &Store, part: Part, stop: &AtomicBool, mut each: impl FnMut(BlockId, u64) -> bool) -> Result<()> {
     for piece in part.pieces() {
         let mut after = piece.after();
@@ -196,7 +214,7 @@ fn each_row(store: &Store, part: Part, stop: &AtomicBool, mut each: impl FnMut(B
                 if !piece.holds(&row.id) {
                     break 'piece;
                 }
-                if !each(row.id, row.len.into()) {
+                if is_kept(row) && !each(row.id, row.len.into()) {
                     return Ok(());
                 }
             }

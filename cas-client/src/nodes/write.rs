@@ -99,17 +99,21 @@ impl Nodes {
                 Ok((offered, _)) => return Ok(offered),
                 Err(why) => why,
             };
-            if matches!(why, ServiceError::Denied(_)) && !std::mem::replace(&mut is_shown, true) {
-                let nodes = view.layout.nodes.iter().map(|info| info.node);
-                let present: Vec<NodeId> = nodes.filter(|node| !self.choice.avoids(node)).collect();
-                if self.is_admitted(&present) {
-                    continue;
-                }
+            if matches!(why, ServiceError::Denied(_))
+                && !std::mem::replace(&mut is_shown, true)
+                && self.is_admitted(&self.present(&view))
+            {
+                continue;
             }
             if !self.is_outdated(&view) && (!is_passing(&why) || !again.pause()) {
                 return Err(why);
             }
         }
+    }
+
+    /// The nodes that did not fail lately.
+    fn present(&self, view: &View) -> Vec<NodeId> {
+        view.layout.nodes.iter().map(|info| info.node).filter(|node| !self.choice.avoids(node)).collect()
     }
 
     /// Answers also whether somebody is to stand in for members.
@@ -247,9 +251,16 @@ impl Nodes {
     /// If too few nodes keep it.
     pub fn put_object(&self, grant: &Grant, block: PutBlock) -> Result<Vec<Receipt>> {
         let view = self.view();
-        let id = block.id;
-        let sent = put_apart(&view, grant, vec![(block, self.targets_again(&view, &id, &[]))]);
-        self.settle(&view, &[id], sent)
+        let put = |block: PutBlock| {
+            let id = block.id;
+            let sent = put_apart(&view, grant, vec![(block, self.targets_again(&view, &id, &[]))]);
+            self.settle(&view, &[id], sent)
+        };
+        match put(block.clone()) {
+            // A node that has just started has not taken the ticket it was shown.
+            Err(ServiceError::Denied(_)) if self.is_admitted(&self.present(&view)) => put(block),
+            done => done,
+        }
     }
 
     /// Waits for receipts, those of the offer and of all puts of these blocks. What too few members have is sent again, as far as

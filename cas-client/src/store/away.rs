@@ -428,7 +428,11 @@ mod tests {
         // It is not asked again for what is kept; for what is not, it is.
         assert_eq!(later.ask::<Vec<u64>>("some", || unreachable!("it is silent")).unwrap(), [1]);
         assert!(later.ask::<Vec<u64>>("other", || Err(unreachable_index())).is_err());
+        // Not at once, though: a command that needs several things waits once.
+        assert!(later.ask::<Vec<u64>>("other", || unreachable!("it was just silent")).is_err());
         // Once it answers, nothing of the past is left.
+        let just_now = later.lock().silent.as_ref().unwrap().0;
+        later.lock().silent.as_mut().unwrap().0 = just_now.checked_sub(JUST_NOW).unwrap();
         assert_eq!(later.ask("other", || Ok(vec![2u64])).unwrap(), [2]);
         assert_eq!(later.away(), None);
         assert_eq!(later.ask("some", || Ok(vec![3u64])).unwrap(), [3]);
