@@ -160,8 +160,13 @@ fn a_removed_device_behind_a_newer_keyring_is_believed_by_nobody() {
     let dir = two.world.store.dir().unwrap().to_owned();
     let aside = Store::create(&two.world.dir.path().join("aside"), "test").unwrap();
     std::mem::replace(&mut two.world.store, aside).close().unwrap();
-    let access =
-        Access { patience: Patience::None, label: "test".to_owned(), read_only: false, despite_lost_end: false, as_guest: None };
+    let access = Access {
+        patience: Patience::None,
+        label: "test".to_owned(),
+        read_only: false,
+        despite_lost_end: false,
+        as_guest: None,
+    };
     two.world.store = Store::rebuild_index(&dir, access).unwrap().0;
     assert_eq!(two.world.rows().len(), 3, "it was let in");
     let third = Reference::parse("n@3", 0).unwrap();
