@@ -110,6 +110,11 @@ fn settle(inner: &Inner, grant: &Grant, way: &Way, own: Result<PendingReceipt>, 
         if matches!(why, ServiceError::Unreachable { .. }) {
             inner.link.failed(&to.0);
         }
+        // The next one may not know this node yet. That says nothing of whoever asked: he may send to that one himself.
+        let why = match why {
+            ServiceError::Denied(detail) => unreached(&to, &detail),
+            why => why,
+        };
         out.failed.push((to, why));
         let (blocks, hops) = durable(inner, ids, rest);
         waiting.extend(legs(blocks.iter(), hops).into_iter().map(|(to, leg)| send(inner, grant, way, to, leg)));
