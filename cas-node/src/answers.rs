@@ -178,7 +178,7 @@ impl Store {
     /// # Errors
     /// As [`Node::get`].
     pub fn read(&self, id: &BlockId) -> Result<PutBlock> {
-        let mut place = self.shared.read().places.get(id)?.ok_or_else(|| self.not_here(id))?;
+        let mut place = self.place(id)?;
         for _ in 0..READ_ATTEMPTS {
             let error = match self.shared.files.read(id, &place) {
                 Ok((record, bytes)) => {
@@ -188,7 +188,7 @@ impl Store {
                 Err(e) => e,
             };
             // Moved by compaction between looking and reading?
-            let now = self.shared.read().places.get(id)?.ok_or_else(|| self.not_here(id))?;
+            let now = self.place(id)?;
             if now.at == place.at {
                 if let ServiceError::Damaged { detail, .. } = &error {
                     self.shared.write().mark_damaged(*id, place.at, detail.clone());
@@ -261,10 +261,13 @@ impl Store {
         Ok(Looked { at: place.at, good })
     }
 
-    fn not_here(&self, id: &BlockId) -> ServiceError {
-        match self.shared.read().damaged.get(id) {
+    /// Where a block lies; why it does not.
+    fn place(&self, id: &BlockId) -> Result<Place> {
+        let state = self.shared.read();
+        let why = || match state.damaged.get(id) {
             Some(damaged) => ServiceError::Damaged { what: format!("block {id}"), detail: damaged.why.clone() },
             None => ServiceError::NotFound { what: "block", name: id.to_string() },
-        }
+        };
+        state.places.get(id)?.ok_or_else(why)
     }
 }

@@ -4,8 +4,9 @@ use crate::files::Files;
 use crate::latency::Latency;
 use crate::reserve::Reserve;
 use crate::state::State;
+use cas_net::server::{Changing, Reading, StateLock};
 use cas_net::{Result, ServiceError};
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 /// Bytes of bodies that may wait for the writer.
 const MAX_WAITING: usize = 32 << 20;
@@ -23,7 +24,7 @@ pub struct Shared {
     pub waiting: Waiting,
     /// How long syncs of groups took.
     pub syncs: Latency,
-    state: RwLock<State>,
+    state: StateLock<State>,
     poison: OnceLock<String>,
 }
 
@@ -35,25 +36,29 @@ impl Shared {
             reserve,
             waiting: Waiting::default(),
             syncs: Latency::default(),
-            state: RwLock::new(state),
+            state: StateLock::new(state),
             poison: OnceLock::new(),
         }
     }
 
     /// The state, for reading. Never held across a write or a sync.
-    pub fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(|poisoned| {
-            self.stop(HALF_CHANGED.into());
-            poisoned.into_inner()
-        })
+    pub fn read(&self) -> Reading<'_, State> {
+        let state = self.state.read();
+        self.look_at_health();
+        state
     }
 
     /// The state, for changing.
-    pub fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(|poisoned| {
+    pub fn write(&self) -> Changing<'_, State> {
+        let state = self.state.write();
+        self.look_at_health();
+        state
+    }
+
+    fn look_at_health(&self) {
+        if self.state.is_half_changed() {
             self.stop(HALF_CHANGED.into());
-            poisoned.into_inner()
-        })
+        }
     }
 
     /// Stops all writing for good: what the disk holds is known again only after a restart.

@@ -9,7 +9,6 @@ use cas_core::id::BlockId;
 use cas_net::{
     Condemned, Delete, Deleted, GcHolder, IndexStatus, NodeId, Result, ServiceError, SessionId, SessionInfo, StoredRow,
 };
-use std::sync::PoisonError;
 
 impl Index {
     pub(crate) fn end_others(&self, by: By, keep: &[SessionId]) -> Result<Vec<SessionInfo>> {
@@ -50,7 +49,7 @@ impl Index {
 
     /// All tables as they stand now, for a long read while commands go on.
     pub(crate) fn frozen(&self) -> Result<Layered> {
-        self.shared.tables.write().unwrap_or_else(PoisonError::into_inner).frozen()
+        self.shared.tables.write().frozen()
     }
 
     pub(super) fn condemn_some(&self, limit: usize) -> Result<Condemned> {

@@ -28,6 +28,7 @@ use crate::state::{Answer, Outcome};
 use crate::tables::Layered;
 use cas_core::id::{BlockId, Epoch, PublicKey, SnapshotId, VaultId};
 use cas_core::signing::SigningKey;
+use cas_net::server::{Reading, StateLock};
 use cas_net::{
     Checkpointed, Commit, Committed, Condemned, Delete, Deleted, Grant, HaveAnswer, IndexStatus, NodeId, Receipt,
     Recount, Registered, Registration, Result, ServiceError, SessionId, SessionInfo, SessionStart, SnapshotRow,
@@ -37,7 +38,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use writer::Job;
 
@@ -65,14 +66,14 @@ pub(crate) type By = Option<PublicKey>;
 
 /// What the writer and the readers share.
 struct Shared {
-    tables: RwLock<Layered>,
+    tables: StateLock<Layered>,
     durable: AtomicU64,
     stopped: OnceLock<String>,
 }
 
 impl Shared {
-    fn read(&self) -> RwLockReadGuard<'_, Layered> {
-        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> Reading<'_, Layered> {
+        self.tables.read()
     }
 
     /// No more commands: what is in the tables or in the log is not certain any more.
@@ -124,6 +125,8 @@ impl Index {
     }
 
     fn send(&self, job: Job) -> Result<()> {
+        // The writer needs the tables for what is waited for.
+        self.shared.tables.assert_free();
         let Some(jobs) = &self.jobs else { return Err(ServiceError::Denied("the index is open read-only".into())) };
         jobs.send(job).map_err(|_| self.gone())
     }
@@ -145,7 +148,7 @@ impl Index {
         Ok(self.durable())
     }
 
-    pub(crate) fn tables(&self) -> RwLockReadGuard<'_, Layered> {
+    pub(crate) fn tables(&self) -> Reading<'_, Layered> {
         self.shared.read()
     }
 

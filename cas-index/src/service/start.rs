@@ -10,12 +10,13 @@ use crate::state::{self, Meta, Stamp};
 use crate::tables::{Base, Layered};
 use cas_core::id::Epoch;
 use cas_core::signing::SigningKey;
+use cas_net::server::StateLock;
 use cas_net::{Result, ServiceError};
 use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock, RwLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 
 /// Commands that wait for the writer; more callers block.
 const QUEUE: usize = 256;
@@ -46,7 +47,8 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Index> {
     let log = if options.read_only { None } else { Some(Log::resume(dir, options.disk.clone(), &found, last)?) };
     drop(found);
     let durable = log.as_ref().map_or(Epoch::ZERO, Log::durable);
-    let shared = Shared { tables: RwLock::new(tables), durable: AtomicU64::new(durable.0), stopped: OnceLock::new() };
+    let shared =
+        Shared { tables: StateLock::new(tables), durable: AtomicU64::new(durable.0), stopped: OnceLock::new() };
     let shared = Arc::new(shared);
     let (mut jobs, mut writer) = (None, None);
     if let Some(log) = log {

@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::state::{self, Answer, Meta, Outcome, Stamp};
 use cas_net::{Checkpointed, Result, ServiceError};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 /// Commands in one group.
@@ -142,7 +142,7 @@ impl Writer {
         let mut answers = Vec::with_capacity(group.len());
         let mut epoch = first;
         for pending in group {
-            let mut tables = self.shared.tables.write().unwrap_or_else(PoisonError::into_inner);
+            let mut tables = self.shared.tables.write();
             answers.push(state::apply(&mut *tables, Stamp { epoch, time_ns: self.last_ns }, &pending.command)?);
             epoch = epoch.next();
         }
@@ -171,7 +171,7 @@ impl Writer {
             let rewrite = tables.base().wants_rewrite(tables.changes(), at_end)?;
             if rewrite { Some(tables.base().write_new(tables.changes())?) } else { None }
         };
-        let write = || self.shared.tables.write().unwrap_or_else(PoisonError::into_inner);
+        let write = || self.shared.tables.write();
         match rewritten {
             Some(rewritten) => {
                 let mut tables = write();

@@ -13,12 +13,14 @@ mod node;
 mod peer;
 mod request;
 mod settings;
+mod state_lock;
 
 pub use handler::{Handler, Reply, Request};
 pub use index::IndexHandler;
 pub use node::NodeHandler;
 pub use peer::Peer;
 pub use settings::ServerSettings;
+pub use state_lock::{Changing, Reading, StateLock};
 
 use crate::address::Address;
 use crate::calls::Family;

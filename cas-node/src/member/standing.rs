@@ -11,8 +11,9 @@ use cas_core::layout::PARTITIONS;
 use cas_net::NodeId;
 use cas_net::cluster::{Layout, NodeInfo, NodeWant};
 use cas_net::rights::Revocations;
+use cas_net::server::{Changing, Reading, StateLock};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The time is kept at least so often.
@@ -23,7 +24,7 @@ const KEEP_TIME: Duration = Duration::from_secs(600);
 pub struct Standing {
     node: NodeId,
     index: PublicKey,
-    inside: RwLock<Inside>,
+    inside: StateLock<Inside>,
     unkept: Mutex<Unkept>,
     /// Partitions that this node is no member of and may hold something of: it was one, or stood in for one.
     left: Mutex<BTreeSet<u16>>,
@@ -65,7 +66,7 @@ impl Standing {
             time_kept: now,
         };
         let standing =
-            Self { node, index, inside: RwLock::new(inside), unkept: Mutex::default(), left: Mutex::default() };
+            Self { node, index, inside: StateLock::new(inside), unkept: Mutex::default(), left: Mutex::default() };
         if let Some(kept) = kept {
             standing.take(kept.layout);
         }
@@ -199,11 +200,11 @@ impl Standing {
         self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self) -> RwLockReadGuard<'_, Inside> {
-        self.inside.read().unwrap_or_else(PoisonError::into_inner)
+    fn open(&self) -> Reading<'_, Inside> {
+        self.inside.read()
     }
 
-    fn change(&self) -> RwLockWriteGuard<'_, Inside> {
-        self.inside.write().unwrap_or_else(PoisonError::into_inner)
+    fn change(&self) -> Changing<'_, Inside> {
+        self.inside.write()
     }
 }
