@@ -21,10 +21,13 @@ use cas_net::{
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How long an index is silent before what is kept stands in its place. Whatever is not kept waits as long as any call does.
+const BELIEVED: Duration = Duration::from_secs(3);
+
 /// How long an index that did not answer is not asked for what is kept.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// And for how long it is not asked for what is not kept: a command that needs several things waits once.
+/// And for how long it is not asked for what is not kept, when that was waited for: a command that needs several things waits once.
 const JUST_NOW: Duration = Duration::from_secs(3);
 
 /// That an index does not answer, and what is told instead.
@@ -37,36 +40,41 @@ pub struct Away {
 }
 
 /// Whether the index answers, and what is kept for when it does not.
-#[derive(Debug)]
 pub(crate) struct Watch {
     kept: Kept,
+    reach: Reach,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+/// Reaches the index within a time.
+pub(crate) type Reach = Box<dyn Fn(Duration) -> Result<()> + Send + Sync>;
+
+#[derive(Default)]
 struct State {
-    /// It did not answer at this time, and how.
-    silent: Option<(Instant, Silence)>,
+    silent: Option<Silence>,
     away: Option<Away>,
 }
 
-/// How somebody does not answer.
-#[derive(Debug, Clone)]
+/// That the index did not answer.
+#[derive(Clone)]
 struct Silence {
+    since: Instant,
+    /// As long as a call waits, not only until it was believed.
+    was_waited_for: bool,
     peer: String,
     detail: String,
 }
 
 impl From<Silence> for ServiceError {
-    fn from(Silence { peer, detail }: Silence) -> Self {
+    fn from(Silence { peer, detail, .. }: Silence) -> Self {
         Self::Unreachable { peer, detail }
     }
 }
 
 impl Watch {
-    /// Over what is kept here.
-    pub fn over(kept: Kept) -> Self {
-        Self { kept, state: Mutex::default() }
+    /// Over what is kept here of an index that is reached like this.
+    pub fn over(kept: Kept, reach: Reach) -> Self {
+        Self { kept, reach, state: Mutex::default() }
     }
 
     /// What is kept.
@@ -90,13 +98,14 @@ impl Watch {
         ask: impl FnOnce() -> Result<T>,
         keep: impl FnOnce(&Kept, &str, &T, i64),
     ) -> Result<T> {
-        let silent = self.lock().silent.clone().filter(|(at, _)| at.elapsed() < PAUSE);
-        if let Some((at, how)) = silent {
-            match self.tell(name) {
-                Some(value) => return Ok(value),
-                None if at.elapsed() < JUST_NOW => return Err(how.into()),
-                None => {}
-            }
+        if self.stands_in(name)
+            && let Some(value) = self.tell(name)
+        {
+            return Ok(value);
+        }
+        let silent = self.lock().silent.clone();
+        if let Some(how) = silent.filter(|how| how.was_waited_for && how.since.elapsed() < JUST_NOW) {
+            return Err(how.into());
         }
         match ask() {
             Ok(value) => {
@@ -105,19 +114,42 @@ impl Watch {
                 Ok(value)
             }
             Err(ServiceError::Unreachable { peer, detail }) => {
-                let how = Silence { peer, detail };
-                self.lock().silent = Some((Instant::now(), how.clone()));
+                let how = self.note(peer, detail, true);
                 self.tell(name).ok_or(how.into())
             }
             Err(why) => Err(why),
         }
     }
 
+    /// Whether something is kept under this name, and the index does not answer.
+    fn stands_in(&self, name: &str) -> bool {
+        if !self.kept.has(name) {
+            return false;
+        }
+        if self.lock().silent.as_ref().is_some_and(|how| how.since.elapsed() < PAUSE) {
+            return true;
+        }
+        match (self.reach)(BELIEVED) {
+            Err(ServiceError::Unreachable { peer, detail }) => {
+                self.note(peer, detail, false);
+                true
+            }
+            // Whatever else is wrong is said to whoever asks.
+            _ => false,
+        }
+    }
+
+    fn note(&self, peer: String, detail: String, was_waited_for: bool) -> Silence {
+        let how = Silence { since: Instant::now(), was_waited_for, peer, detail };
+        self.lock().silent = Some(how.clone());
+        how
+    }
+
     /// What is kept under a name; that it is used is noted.
     fn tell<T: Wire>(&self, name: &str) -> Option<T> {
         let told = self.kept.get::<T>(name)?;
         let mut state = self.lock();
-        let why = state.silent.clone().map_or_else(String::new, |(_, how)| ServiceError::from(how).to_string());
+        let why = state.silent.clone().map_or_else(String::new, |how| ServiceError::from(how).to_string());
         tracing::info!("{name} is told as it was kept: {why}");
         let before = state.away.as_ref().map_or(i64::MAX, |away| away.told_ns);
         state.away = Some(Away { why, told_ns: before.min(told.at_ns) });
@@ -200,16 +232,12 @@ impl Index for Recalling {
         if name.is_none() && trash {
             return self.versions(vault);
         }
-        match self.index.snapshots(vault, name, trash) {
-            Err(ServiceError::Unreachable { .. }) => {
-                let mut rows = self.versions(vault)?;
-                rows.retain(|row| {
-                    (trash || row.state == SnapshotState::Live) && name.is_none_or(|name| row.name == name)
-                });
-                Ok(rows)
-            }
-            answer => answer,
+        if !self.watch.stands_in(&versions_name(vault)) {
+            return self.index.snapshots(vault, name, trash);
         }
+        let mut rows = self.versions(vault)?;
+        rows.retain(|row| (trash || row.state == SnapshotState::Live) && name.is_none_or(|name| row.name == name));
+        Ok(rows)
     }
     fn snapshot_object(&self, snapshot: &SnapshotId) -> Result<Vec<u8>> {
         let ask = || self.index.snapshot_object(snapshot);
@@ -300,11 +328,12 @@ mod tests {
     use cas_core::domain::DomainRecord;
     use cas_core::frame::Compression;
     use cas_net::{Identity, Network, RemoteIndex, Settings};
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     /// The same store, with an index that keeps its answers, or with one at an address where nobody is.
     fn reached(store: &Store, folder: &std::path::Path, is_there: bool) -> Store {
-        let watch = Arc::new(Watch::over(Kept::in_folder(folder.to_owned())));
+        let reach = move |_| if is_there { Ok(()) } else { Err(unreachable_index()) };
+        let watch = Arc::new(Watch::over(Kept::in_folder(folder.to_owned()), Box::new(reach)));
         let index: Arc<dyn Index> = if is_there { store.index().clone() } else { Arc::new(nobody()) };
         let dir = store.dir().unwrap().join("another");
         let lock = Lock::take(&dir.with_extension(format!("{is_there}")), "test", Patience::None).unwrap();
@@ -411,28 +440,43 @@ mod tests {
         ServiceError::Unreachable { peer: "the index".into(), detail: "it is off".into() }
     }
 
-    fn watch(dir: &tempfile::TempDir) -> Watch {
-        Watch::over(Kept::in_folder(dir.path().to_owned()))
+    /// Over an index that is there as long as this says so.
+    fn watch(dir: &tempfile::TempDir, is_there: &Arc<AtomicBool>) -> Watch {
+        let is_there = is_there.clone();
+        let reach = move |_| if is_there.load(Relaxed) { Ok(()) } else { Err(unreachable_index()) };
+        Watch::over(Kept::in_folder(dir.path().to_owned()), Box::new(reach))
     }
 
     #[test]
     fn what_was_told_last_stands_in_for_an_index_that_is_silent_and_that_is_said() {
         let dir = tempfile::tempdir().unwrap();
-        watch(&dir).ask("some", || Ok(vec![1u64])).unwrap();
-        let later = watch(&dir);
+        let is_there = Arc::new(AtomicBool::new(true));
+        watch(&dir, &is_there).ask("some", || Ok(vec![1u64])).unwrap();
+        let later = watch(&dir, &is_there);
         assert_eq!(later.away(), None);
         let told = later.ask::<Vec<u64>>("some", || Err(unreachable_index())).unwrap();
+        assert_eq!(told, [1], "it went away while it was asked");
+        is_there.store(false, Relaxed);
+        let later = watch(&dir, &is_there);
+        let told = later.ask::<Vec<u64>>("some", || unreachable!("what is kept is not waited for long")).unwrap();
         assert_eq!(told, [1]);
         let away = later.away().unwrap();
         assert!(away.why.contains("it is off") && (0..=now_ns()).contains(&away.told_ns) && away.told_ns > 0);
-        // It is not asked again for what is kept; for what is not, it is.
+        // It is not looked for again because of what is kept; what is not is waited for.
+        is_there.store(true, Relaxed);
         assert_eq!(later.ask::<Vec<u64>>("some", || unreachable!("it is silent")).unwrap(), [1]);
-        assert!(later.ask::<Vec<u64>>("other", || Err(unreachable_index())).is_err());
+        let mut asked = 0;
+        let fails = || {
+            asked += 1;
+            Err(unreachable_index())
+        };
+        assert!(later.ask::<Vec<u64>>("other", fails).is_err());
+        assert_eq!(asked, 1);
         // Not at once, though: a command that needs several things waits once.
         assert!(later.ask::<Vec<u64>>("other", || unreachable!("it was just silent")).is_err());
         // Once it answers, nothing of the past is left.
-        let just_now = later.lock().silent.as_ref().unwrap().0;
-        later.lock().silent.as_mut().unwrap().0 = just_now.checked_sub(JUST_NOW).unwrap();
+        let just_now = later.lock().silent.as_ref().unwrap().since;
+        later.lock().silent.as_mut().unwrap().since = just_now.checked_sub(JUST_NOW).unwrap();
         assert_eq!(later.ask("other", || Ok(vec![2u64])).unwrap(), [2]);
         assert_eq!(later.away(), None);
         assert_eq!(later.ask("some", || Ok(vec![3u64])).unwrap(), [3]);
@@ -441,7 +485,7 @@ mod tests {
     #[test]
     fn an_answer_that_nobody_likes_is_an_answer() {
         let dir = tempfile::tempdir().unwrap();
-        let watch = watch(&dir);
+        let watch = watch(&dir, &Arc::new(AtomicBool::new(true)));
         watch.ask("some", || Ok(vec![1u64])).unwrap();
         for why in [
             ServiceError::Denied("you were revoked".into()),

@@ -107,7 +107,8 @@ impl Cluster {
         let rights: Arc<dyn Rights> = Arc::new(RemoteRights(index.connection().clone()));
         let tickets = Arc::new(Tickets::default());
         let kept = Kept::in_folder(reach.state.join(format!("cluster-{}", reach.address.key)));
-        let watch = Arc::new(Watch::over(kept));
+        let way = index.connection().clone();
+        let watch = Arc::new(Watch::over(kept, Box::new(move |within| way.connect(within).map(drop))));
         Ok(Self { address: reach.address.clone(), index, placement, rights, tickets, watch })
     }
 

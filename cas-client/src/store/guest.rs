@@ -60,7 +60,7 @@ fn try_enter(directory: &Directory, reads: bool) -> Result<Option<Guest>> {
     let knock = Settings { patience: KNOCK, reconnect: Duration::ZERO, ..Settings::default() };
     let failed = |e| ClientError::io("open a socket", e);
     for address in [&sign.index, &sign.node] {
-        Network::new(identity(), knock.clone()).map_err(failed)?.connection(address).connect()?;
+        Network::new(identity(), knock.clone()).map_err(failed)?.connection(address).connect(KNOCK)?;
     }
     let settings = Settings { reconnect: RECONNECT, in_flight: IN_FLIGHT, ..Settings::default() };
     let network = Network::new(identity(), settings).map_err(failed)?;

@@ -50,6 +50,11 @@ impl Kept {
         Self { folder, written: AtomicU64::new(0) }
     }
 
+    /// Whether something was kept under a name; whether it is whole is not looked at.
+    pub fn has(&self, name: &str) -> bool {
+        self.folder.join(name).exists()
+    }
+
     /// What was kept under a name, if it is whole.
     pub fn get<T: Wire>(&self, name: &str) -> Option<Told<T>> {
         let path = self.folder.join(name);

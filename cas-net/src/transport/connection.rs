@@ -18,7 +18,6 @@ use crate::{Result, ServiceError};
 use bytes::Bytes;
 use quinn::{RecvStream, WriteError};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
@@ -85,8 +84,6 @@ pub(super) struct Pooled {
     live: Mutex<Live>,
     introduce: RwLock<Option<Arc<dyn Introduce>>>,
     chance: RandomState,
-    /// Whether it has ever answered.
-    is_known: AtomicBool,
 }
 
 #[derive(Default)]
@@ -100,14 +97,7 @@ struct Live {
 
 impl Pooled {
     pub(super) fn new(network: Arc<Network>, address: Address) -> Self {
-        Self {
-            network,
-            address,
-            live: Mutex::default(),
-            introduce: RwLock::default(),
-            chance: RandomState::new(),
-            is_known: AtomicBool::new(false),
-        }
+        Self { network, address, live: Mutex::default(), introduce: RwLock::default(), chance: RandomState::new() }
     }
 }
 
@@ -129,12 +119,17 @@ impl Connection {
     /// Connects if it is not connected, and answers what the server calls itself.
     ///
     /// # Errors
-    /// It is not reached, has another key, or speaks no common version.
-    pub fn connect(&self) -> Result<String> {
-        let until = Instant::now() + self.network().settings().patience;
+    /// It is not reached within this time, has another key, or speaks no common version.
+    pub fn connect(&self, within: Duration) -> Result<String> {
+        let until = Instant::now() + within;
         self.network().handle().block_on(async {
-            let (_, welcome) = self.live(until).await.map_err(|f| f.into_error(&self.peer()))?;
-            Ok(welcome.program)
+            loop {
+                match self.live(until).await {
+                    Ok((_, welcome)) => return Ok(welcome.program),
+                    Err(Failure::NotBegun(_)) if Instant::now() < until => {}
+                    Err(failure) => return Err(failure.into_error(&self.peer())),
+                }
+            }
         })
     }
 
@@ -181,11 +176,7 @@ impl Connection {
         let settings = self.network().settings();
         let start = Instant::now();
         let until = start + outgoing.patience + drain_time(outgoing.body_bytes);
-        let reconnect = match (outgoing.hasty, self.pooled.is_known.load(Relaxed)) {
-            (true, _) => Duration::ZERO,
-            (false, true) => settings.reconnect,
-            (false, false) => settings.reconnect.min(settings.first),
-        };
+        let reconnect = if outgoing.hasty { Duration::ZERO } else { settings.reconnect };
         let (reconnect, busy) = (until.min(start + reconnect), until.min(start + settings.busy));
         let (mut lost, mut refused) = (0, 0);
         loop {
@@ -269,7 +260,6 @@ impl Connection {
     fn note(&self, live: &mut Live, dialled: &Result<(quinn::Connection, Welcome), Failure>) {
         match dialled {
             Ok(reached) => {
-                self.pooled.is_known.store(true, Relaxed);
                 *live = Live { connection: Some(reached.clone()), ..Live::default() };
             }
             Err(failure) => {

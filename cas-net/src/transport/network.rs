@@ -31,8 +31,6 @@ pub struct Settings {
     /// How long a call waits for a peer that does not answer to come back, connecting again with growing pauses.
     /// Zero: the first failure is final.
     pub reconnect: Duration,
-    /// The same as long as it has never answered this program: then there is nothing to be gone on with, and people wait.
-    pub first: Duration,
     /// How long a call is repeated, with growing pauses, when the peer says Busy.
     pub busy: Duration,
     /// A stream on which nothing moves for so long is given up.
@@ -46,7 +44,6 @@ impl Default for Settings {
         Self {
             patience: Duration::from_secs(30),
             reconnect: Duration::from_secs(10),
-            first: Duration::from_secs(3),
             busy: Duration::from_secs(10),
             stall: Duration::from_secs(20),
             in_flight: 256 << 20,
