@@ -27,7 +27,7 @@ const SERVICE: &str = "_cas._udp.local.";
 const MAX_NAME: usize = 63;
 
 /// An index that says where it is, until this is dropped.
-pub struct Announced(ServiceDaemon);
+pub struct Announced(#[expect(dead_code, reason = "it is held")] Daemon);
 
 /// An index that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Announced {
     /// # Errors
     /// The system allows no multicast.
     pub fn start(key: &PublicKey, listen: SocketAddr, name: &str) -> Result<Self> {
-        let (daemon, instance) = (daemon()?, key.to_string().chars().take(32).collect::<String>());
+        let (daemon, instance) = (Daemon::start()?, key.to_string().chars().take(32).collect::<String>());
         let host = format!("cas-{instance}.local.");
         let properties = [("v", "1".to_owned()), ("key", key.to_string()), ("name", printable(name))];
         let made = |ip: &str| ServiceInfo::new(SERVICE, &instance, &host, ip, listen.port(), &properties[..]);
@@ -53,16 +53,25 @@ impl Announced {
             ip if !ip.is_unspecified() => made(&ip.to_string()),
             IpAddr::V6(_) => made("").map(ServiceInfo::enable_addr_auto),
             IpAddr::V4(_) => {
-                daemon.disable_interface(IfKind::IPv6).map_err(refused)?;
+                daemon.0.disable_interface(IfKind::IPv6).map_err(refused)?;
                 made("").map(ServiceInfo::enable_addr_auto)
             }
         };
-        daemon.register(service.map_err(refused)?).map_err(refused)?;
+        daemon.0.register(service.map_err(refused)?).map_err(refused)?;
         Ok(Self(daemon))
     }
 }
 
-impl Drop for Announced {
+/// Listens and speaks until it is dropped.
+struct Daemon(ServiceDaemon);
+
+impl Daemon {
+    fn start() -> Result<Self> {
+        ServiceDaemon::new().map(Self).map_err(refused)
+    }
+}
+
+impl Drop for Daemon {
     fn drop(&mut self) {
         // It says good-bye; if nobody hears it, what it said expires within two minutes.
         if let Ok(ended) = self.0.shutdown() {
@@ -76,8 +85,8 @@ impl Drop for Announced {
 /// # Errors
 /// The system allows no multicast.
 pub fn find(wanted: Option<&PublicKey>, patience: Duration) -> Result<Vec<Found>> {
-    let (daemon, until) = (daemon()?, Instant::now() + patience);
-    let events = daemon.browse(SERVICE).map_err(refused)?;
+    let (daemon, until) = (Daemon::start()?, Instant::now() + patience);
+    let events = daemon.0.browse(SERVICE).map_err(refused)?;
     let mut found: BTreeMap<PublicKey, Found> = BTreeMap::new();
     while let Ok(event) = events.recv_deadline(until) {
         let ServiceEvent::ServiceResolved(service) = event else { continue };
@@ -93,9 +102,6 @@ pub fn find(wanted: Option<&PublicKey>, patience: Duration) -> Result<Vec<Found>
         if wanted.is_some() {
             break;
         }
-    }
-    if let Ok(ended) = daemon.shutdown() {
-        let _ = ended.recv_timeout(Duration::from_secs(1));
     }
     Ok(found.into_values().collect())
 }
@@ -119,10 +125,6 @@ pub fn located(address: &Address, state: &Path) -> Result<Address> {
         let detail = "nobody announces it on the local network (cas index serve --announce)".to_owned();
         ServiceError::Unreachable { peer: address.to_string(), detail }.into()
     })
-}
-
-fn daemon() -> Result<ServiceDaemon> {
-    ServiceDaemon::new().map_err(refused)
 }
 
 fn refused(why: mdns_sd::Error) -> ClientError {

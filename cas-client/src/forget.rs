@@ -6,7 +6,7 @@
 use crate::error::{ClientError, Result};
 use crate::push::put_object;
 use crate::store::Store;
-use crate::vault::Vault;
+use crate::vault::{Vault, in_session};
 use cas_core::id::Kind;
 use cas_core::snapshot::{SnapshotError, SnapshotObject};
 use cas_net::{Receipt, SessionId, SnapshotRow, SnapshotState, StartSession};
@@ -20,7 +20,7 @@ pub fn forget(
     now_ns: i64,
     done: &mut dyn FnMut(&SnapshotRow),
 ) -> Result<()> {
-    in_session(store, vault, "forget", |session| {
+    in_session(store, &start(vault, "forget"), |session| {
         rows.iter().try_for_each(|row| {
             let record = vault.record_of(store, &row.snapshot)?;
             let removal = SnapshotObject::removal(record.record(), now_ns, vault.keyring().reference(), vault.device());
@@ -41,7 +41,7 @@ pub fn undelete(
     now_ns: i64,
     done: &mut dyn FnMut(&SnapshotRow),
 ) -> Result<()> {
-    in_session(store, vault, "undelete", |session| {
+    in_session(store, &start(vault, "undelete"), |session| {
         rows.iter().try_for_each(|row| {
             let SnapshotState::Trash { removal, .. } = row.state else { return Ok(()) };
             let record = vault.record_of(store, &row.snapshot)?;
@@ -55,16 +55,9 @@ pub fn undelete(
     })
 }
 
-/// With a session of its own, under which objects may be put.
-fn in_session(store: &Store, vault: &Vault, what: &str, work: impl FnOnce(SessionId) -> Result<()>) -> Result<()> {
+fn start(vault: &Vault, what: &str) -> StartSession {
     let label = format!("{what} (process {})", std::process::id());
-    let (domain, device) = (vault.keys().domain_id(), vault.device().public());
-    let start = StartSession { vault: vault.id(), domain, device, label };
-    let session = store.index().start_session(&start)?.session;
-    let worked = work(session);
-    let closed = store.index().close_session(session);
-    worked?;
-    Ok(closed?)
+    StartSession { vault: vault.id(), domain: vault.keys().domain_id(), device: vault.device().public(), label }
 }
 
 /// Puts an object on the nodes. Answers its bytes and the receipts.

@@ -16,7 +16,7 @@ use cas_core::keyring::{Change, Device, Keyring, KeyringError, KeyringObject, Me
 use cas_core::secret::{ContentSecret, DomainKeys};
 use cas_core::signing::SigningKey;
 use cas_core::snapshot::{Details, SnapshotError, SnapshotObject};
-use cas_net::{ServiceError, StartSession};
+use cas_net::{ServiceError, SessionId, StartSession};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -263,18 +263,31 @@ pub fn choose(vaults: Vec<VaultId>, wanted: Option<&str>) -> Result<VaultId> {
     }
 }
 
+/// Does something under a session, for which objects may be put, and closes it.
+pub(crate) fn in_session(
+    store: &Store,
+    start: &StartSession,
+    work: impl FnOnce(SessionId) -> Result<()>,
+) -> Result<()> {
+    let session = store.index().start_session(start)?.session;
+    let worked = work(session);
+    let closed = store.index().close_session(session);
+    worked?;
+    Ok(closed?)
+}
+
 /// Puts a keyring on the node first, then makes the index know it.
 fn store_keyring(store: &Store, keyring: &Keyring, object: &KeyringObject, device: &SigningKey) -> Result<()> {
     let (vault, domain) = (keyring.vault, keyring.domain_id());
     let label = format!("keyring of {vault} (process {})", std::process::id());
-    let start = store.index().start_session(&StartSession { vault, domain, device: device.public(), label })?;
-    if let Some(cluster) = store.cluster() {
-        cluster.admit(&vault, &domain)?;
-    }
-    let bytes = object.encode();
-    let receipts = put_object(store.nodes(), store.index().grant(start.session)?, Kind::Keyring, domain, &bytes)?;
-    store.index().put_keyring(&bytes, &receipts)?;
-    Ok(store.index().close_session(start.session)?)
+    in_session(store, &StartSession { vault, domain, device: device.public(), label }, |session| {
+        if let Some(cluster) = store.cluster() {
+            cluster.admit(&vault, &domain)?;
+        }
+        let bytes = object.encode();
+        let receipts = put_object(store.nodes(), store.index().grant(session)?, Kind::Keyring, domain, &bytes)?;
+        Ok(store.index().put_keyring(&bytes, &receipts)?)
+    })
 }
 
 /// Whether an index that tells an older keyring than was seen has lost the newer one.

@@ -287,6 +287,9 @@ impl Node for Liar {
     fn put(&self, _: &Grant, _: Vec<PutBlock>) -> Result<PendingReceipt> {
         Err(ServiceError::Denied("no".into()))
     }
+    fn put_on(&self, _: &Grant, blocks: Vec<PutBlock>, _: Way) -> Result<PendingChain, Returned> {
+        Err(Returned { why: ServiceError::Denied("there is no ticket for this".into()), blocks })
+    }
     fn get(&self, _: &BlockId) -> Result<Vec<u8>> {
         Ok(vec![7; 100])
     }
@@ -645,6 +648,16 @@ fn a_chain_passes_over_who_is_away_and_who_is_no_member() {
     assert_eq!(failed, [(gone, false), (foreign, true)]);
     let there = client.welcome(&d);
     assert!(blocks.iter().all(|block| there.get(&block.id).unwrap() == block.bytes));
+}
+
+#[test]
+fn a_next_node_that_does_not_know_this_one_is_passed_over_and_refuses_nobody() {
+    let world = World::new();
+    let (a, b) = (world.node("a"), Stranger::new(91, Liar(AtomicUsize::new(0))));
+    world.all(&[&a], std::slice::from_ref(&b.info));
+    let chained = send_on(&Client::new(50).welcome(&a), 5, &[block(1, 0, 100)], &[b.info.node]).unwrap();
+    assert_eq!(names(&chained.receipts), BTreeSet::from([NodeId(a.public_key())]));
+    assert!(matches!(&chained.failed[..], [(node, ServiceError::Unreachable { .. })] if *node == b.info.node));
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use crate::person::Person;
 use crate::world::{World, seed};
+use cas_core::id::BlockId;
 use cas_index::serve::{End, Task};
-use cas_net::Index as _;
+use cas_net::{Index as _, RowState};
 
 #[test]
 fn a_forgotten_version_leaves_every_disk_and_the_others_stay() {
@@ -51,4 +52,30 @@ fn a_node_that_missed_the_deletes_is_cleaned_when_it_is_back() {
     });
     world.check();
     person.verify("kept", &kept);
+}
+
+#[test]
+fn a_check_takes_nothing_for_missing_that_is_being_deleted() {
+    let mut world = World::patient();
+    let mut person = Person::new(&world);
+    person.plant(seed(), 2 << 20);
+    person.push("kept");
+    person.write("more", &crate::person::noise(seed() + 1000, 2 << 20));
+    person.push("gone");
+    world.rest();
+    person.forget("gone");
+    world.nodes[2].kill();
+    assert_eq!(world.run(Task::Gc).end, End::Done);
+    let condemned = |world: &World| -> Vec<BlockId> {
+        let rows = world.rows().into_iter().filter(|row| matches!(row.state, RowState::Condemned(_)));
+        rows.map(|row| row.id).collect()
+    };
+    world.until("those who are there have deleted", |world| {
+        let condemned = condemned(world);
+        world.held().values().all(|held| condemned.iter().all(|id| !held.contains_key(id)))
+    });
+    assert!(!condemned(&world).is_empty(), "one of them has yet to answer");
+    let report = person.check();
+    assert!(report.is_clean(), "{:?}", report.findings);
+    assert_eq!(report.unread, None);
 }

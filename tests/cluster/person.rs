@@ -2,6 +2,7 @@
 
 use crate::world::{PASSWORD, World};
 use cas_client::browse::Opened;
+use cas_client::check::{CheckOptions, CheckProgress, CheckReport, Sample, check};
 use cas_client::forget::forget;
 use cas_client::pull::{Overwrite, Progress, PullOptions, pull};
 use cas_client::push::{Counters, ExcludeRules, PushOptions, PushReport, push};
@@ -144,6 +145,12 @@ impl Person {
         let report = pull(&self.store, root, &opened.details, &options, &Progress::default(), &GO_ON).unwrap();
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         assert!(tree(&options.target) == *expected, "it is not what was pushed");
+    }
+
+    /// Checks everything, all bytes among it.
+    pub fn check(&self) -> CheckReport {
+        let options = CheckOptions { read: Some(Sample::All), position: 0, recount: true, mark: false, jobs: 2 };
+        check(&self.store, Some(&self.vault), &options, &CheckProgress::default(), &GO_ON).unwrap()
     }
 
     /// Forgets all versions of a name.

@@ -4,6 +4,16 @@ use crate::person::Person;
 use crate::world::{World, seed};
 use cas_net::cluster::{Health, NodeChange};
 
+/// A world of which nodes may be away for long without being given up, with a version in it.
+fn lived_in() -> (World, Person) {
+    let world = World::patient();
+    let mut person = Person::new(&world);
+    person.plant(seed(), 8 << 20);
+    person.push("before");
+    world.rest();
+    (world, person)
+}
+
 #[test]
 fn a_node_that_stays_away_is_healed_from_peers() {
     let mut world = World::new();
@@ -30,11 +40,7 @@ fn a_node_that_stays_away_is_healed_from_peers() {
 
 #[test]
 fn a_node_that_comes_back_in_time_copies_what_it_missed_and_no_more() {
-    let mut world = World::patient();
-    let mut person = Person::new(&world);
-    person.plant(seed(), 8 << 20);
-    person.push("before");
-    world.rest();
+    let (mut world, mut person) = lived_in();
     world.nodes[1].kill();
     person.write("new", &crate::person::noise(seed() + 99, 1 << 20));
     let expected = person.push("home");
@@ -48,11 +54,7 @@ fn a_node_that_comes_back_in_time_copies_what_it_missed_and_no_more() {
 
 #[test]
 fn a_push_goes_on_with_two_of_three_members_away_and_the_copies_go_home() {
-    let mut world = World::patient();
-    let mut person = Person::new(&world);
-    person.plant(seed(), 8 << 20);
-    person.push("before");
-    world.rest();
+    let (mut world, mut person) = lived_in();
     world.nodes[1].kill();
     world.nodes[2].kill();
     person.write("new", &crate::person::noise(seed() + 99, 4 << 20));

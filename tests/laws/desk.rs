@@ -1,12 +1,12 @@
 //! A desk: a home of one's own with a store in it, and the program, also under a shim that disturbs it.
 
 use crate::faults::{Fault, shim};
+use cas_tests::program;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 use tempfile::TempDir;
 
 /// Everything a person has, below one folder that goes with this value.
@@ -142,26 +142,6 @@ impl Done {
     pub fn summary(&self) -> Result<Value, String> {
         self.objects().pop().ok_or_else(|| format!("no result: {self:#?}"))
     }
-}
-
-/// The program: built now if it is not as new as its sources.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        if let Some(path) = std::env::var_os("CAS_BINARY") {
-            return path.into();
-        }
-        let me = std::env::current_exe().expect("a test is a program");
-        let profile = me.ancestors().nth(2).expect("TARGET/PROFILE/deps/laws");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "-p", "cas-cli", "--target-dir"])
-            .arg(profile.parent().expect("TARGET/PROFILE"))
-            .args(profile.ends_with("release").then_some("--release"))
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(built.is_ok_and(|status| status.success()), "the program builds");
-        profile.join("cas")
-    })
 }
 
 /// All regular files below a folder, sorted.

@@ -1,6 +1,7 @@
 //! A device of a person: a home of its own, with an identity, and the commands that are called there.
 
-use crate::program::{Done, Running, program};
+use crate::program::{Done, Running};
+use cas_tests::program;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;

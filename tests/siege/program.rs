@@ -1,4 +1,4 @@
-//! The program that people run, and what came of a call.
+//! Calls of the program, and what came of them.
 
 use crate::sky::lock;
 use serde_json::Value;
@@ -6,7 +6,6 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Between two looks whether a command has ended.
@@ -118,24 +117,4 @@ impl Done {
     pub fn summary(&self) -> Result<Value, String> {
         self.objects().pop().ok_or_else(|| format!("no result: {self:#?}"))
     }
-}
-
-/// The program: built now if it is not as new as its sources.
-pub fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        if let Some(path) = std::env::var_os("CAS_BINARY") {
-            return path.into();
-        }
-        let me = std::env::current_exe().expect("a test is a program");
-        let profile = me.ancestors().nth(2).expect("TARGET/PROFILE/deps/siege");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "-p", "cas-cli", "--target-dir"])
-            .arg(profile.parent().expect("TARGET/PROFILE"))
-            .args(profile.ends_with("release").then_some("--release"))
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(built.is_ok_and(|status| status.success()), "the program builds");
-        profile.join("cas")
-    })
 }

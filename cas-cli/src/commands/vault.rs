@@ -7,10 +7,11 @@ use crate::measure::{span, span_text};
 use crate::printer::bytes;
 use crate::workplace::Workplace;
 use cas_client::store::Store;
+use cas_client::store::cluster::Cluster;
 use cas_client::vault::{Vault as OpenVault, choose};
 use cas_client::{ClientError, Result};
 use cas_core::agebox::Recipient;
-use cas_core::id::PublicKey;
+use cas_core::id::{PublicKey, VaultId};
 use cas_core::keyring::{Change, Device, Member, Role};
 use cas_net::rights::{Account, Lock, Retention};
 use clap::{Args, Subcommand, ValueEnum};
@@ -161,8 +162,7 @@ impl Settings {
             let ways = "--keep-locked 30d, --keep-daily 7 (or another rule), --keep-all, --quota 1T";
             return Err(ClientError::Usage(format!("say what to set: {ways}")));
         }
-        let cluster = work.cluster()?;
-        let vault = choose(cluster.index().vaults()?, work.global.vault.as_deref())?;
+        let (cluster, vault) = of_cluster(work)?;
         let rights = cluster.rights();
         let of =
             if self.prefix.is_empty() { format!("vault {vault}") } else { format!("{} in vault {vault}", self.prefix) };
@@ -185,9 +185,15 @@ impl Settings {
     }
 }
 
-fn locks(work: &Workplace) -> Result<Exit> {
+/// The cluster, and which of its vaults is meant.
+fn of_cluster(work: &Workplace) -> Result<(Cluster, VaultId)> {
     let cluster = work.cluster()?;
     let vault = choose(cluster.index().vaults()?, work.global.vault.as_deref())?;
+    Ok((cluster, vault))
+}
+
+fn locks(work: &Workplace) -> Result<Exit> {
+    let (cluster, vault) = of_cluster(work)?;
     let locks = cluster.rights().locks(&vault)?;
     for Lock { vault, prefix, keep_ns } in &locks {
         if work.printer.json() {
@@ -205,8 +211,7 @@ fn locks(work: &Workplace) -> Result<Exit> {
 }
 
 fn rules(work: &Workplace) -> Result<Exit> {
-    let cluster = work.cluster()?;
-    let vault = choose(cluster.index().vaults()?, work.global.vault.as_deref())?;
+    let (cluster, vault) = of_cluster(work)?;
     let rules = cluster.rights().retentions(&vault)?;
     for Retention { vault, prefix, keep } in &rules {
         if work.printer.json() {

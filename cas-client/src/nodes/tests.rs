@@ -782,5 +782,7 @@ fn nodes_whose_ticket_has_expired_are_shown_another() {
     assert_eq!(world.push(2).unwrap().len(), 3);
     refuse(&world);
     assert_eq!(world.nodes.get(&block(1).id).unwrap(), block(1).bytes);
+    refuse(&world);
+    assert_eq!(world.nodes.put_object(&world.grant, block(3)).unwrap().len(), 3, "an object is not offered before");
     assert!(world.fakes.iter().all(|fake| !world.nodes.choice.avoids(&fake.id())));
 }

@@ -257,7 +257,7 @@ impl Nodes {
             self.settle(&view, &[id], sent)
         };
         match put(block.clone()) {
-            // A node that has just started has not taken the ticket it was shown.
+            // A ticket lives for hours, a push may take days; and its last object is not offered before.
             Err(ServiceError::Denied(_)) if self.is_admitted(&self.present(&view)) => put(block),
             done => done,
         }

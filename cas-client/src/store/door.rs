@@ -11,6 +11,7 @@
 
 use super::directory::Directory;
 use crate::error::{ClientError, Result};
+use cas_core::id::Sum;
 use cas_core::signing::SigningKey;
 use cas_net::address::Address;
 use cas_net::calls::Family;
@@ -66,8 +67,9 @@ impl Sign {
             LetIn::Readers => "readers",
             LetIn::All => "all",
         };
-        let guest: String = self.guest.iter().map(|b| format!("{b:02x}")).collect();
-        format!("{FIRST_LINE}\n{VERSION}\nfor {let_in}\nindex {}\nnode {}\nguest {guest}\n", self.index, self.node)
+        let Self { index, node, .. } = self;
+        let guest = Sum(self.guest);
+        format!("{FIRST_LINE}\n{VERSION}\nfor {let_in}\nindex {index}\nnode {node}\nguest {guest}\n")
     }
 
     /// `None`: of another version, or torn.
@@ -83,13 +85,8 @@ impl Sign {
         };
         let index = lines.next()?.strip_prefix("index ")?.parse().ok()?;
         let node = lines.next()?.strip_prefix("node ")?.parse().ok()?;
-        let hex = lines.next()?.strip_prefix("guest ")?;
-        if !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return None;
-        }
-        let digits = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
-        let guest: Vec<u8> = (0..hex.len()).step_by(2).map(digits).collect::<Option<_>>()?;
-        Some(Self { let_in, index, node, guest: guest.try_into().ok()? })
+        let guest: Sum = lines.next()?.strip_prefix("guest ")?.parse().ok()?;
+        Some(Self { let_in, index, node, guest: guest.0 })
     }
 }
 

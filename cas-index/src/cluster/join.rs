@@ -1,6 +1,6 @@
 //! How nodes come: tokens, joining, and coming back without what they held.
 
-use super::nodes::{checked, known, new_row, node_of};
+use super::nodes::{NodeRow, checked, known, new_row, node_of};
 use super::partition::{Count, PARTITION_COUNT, Partition};
 use crate::state::{Applied, Meta, Outcome, deny};
 use crate::tables::{Table, Tables};
@@ -56,10 +56,7 @@ pub(super) fn join(
     capacity: u64,
     addresses: &[String],
 ) -> Applied<Outcome> {
-    let known = node_of(tables, node)?;
-    // Of one that an index found when it was made from nodes, nobody knows where it stands.
-    let is_unjoined = known.as_ref().is_some_and(|row| row.rack.is_empty());
-    if let Some(row) = known.filter(|_| !is_unjoined) {
+    if let Some(row) = node_of(tables, node)?.filter(NodeRow::has_joined) {
         if row.disk != *disk {
             new_disk(tables, meta, node, disk)?;
         }
@@ -74,16 +71,13 @@ pub(super) fn join(
         return deny("the join token was used, has expired or never was");
     };
     let rack = String::from_utf8_lossy(&value[9..]).into_owned();
-    match is_unjoined {
-        true => come_again(tables, meta, node, &rack, disk, capacity, addresses)?,
-        false => new_row(tables, meta, node, &rack, disk, capacity, addresses)?,
-    }
+    come(tables, meta, node, &rack, disk, capacity, addresses)?;
     tables.remove(Table::Cluster, &key(hash));
     Ok(Outcome::Done)
 }
 
-/// A node that was found holding blocks is where its operator says. It stays a member of what it holds.
-fn come_again(
+/// A node comes that is new, or was found holding blocks: then it is where its operator says, and stays a member of what it holds.
+fn come(
     tables: &mut impl Tables,
     meta: &mut Meta,
     node: &[u8; 32],
@@ -92,6 +86,9 @@ fn come_again(
     capacity: u64,
     addresses: &[String],
 ) -> Applied<()> {
+    if node_of(tables, node)?.is_none() {
+        return new_row(tables, meta, node, rack, disk, capacity, addresses);
+    }
     checked(rack, addresses)?;
     new_disk(tables, meta, node, disk)?;
     super::nodes::change(tables, meta, node, |row| {
@@ -111,14 +108,10 @@ pub(super) fn adopt(
     capacity: u64,
     addresses: &[String],
 ) -> Applied<Outcome> {
-    let known = node_of(tables, node)?;
-    if known.as_ref().is_some_and(|row| row.rack.is_empty()) {
-        return come_again(tables, meta, node, rack, disk, capacity, addresses).map(|()| Outcome::Done);
-    }
-    if known.is_some() {
+    if node_of(tables, node)?.is_some_and(|row| row.has_joined()) {
         return join(tables, meta, node, None, disk, capacity, addresses);
     }
-    new_row(tables, meta, node, rack, disk, capacity, addresses)?;
+    come(tables, meta, node, rack, disk, capacity, addresses)?;
     Ok(Outcome::Done)
 }
 

@@ -62,6 +62,11 @@ pub struct NodeRow {
 }
 
 impl NodeRow {
+    /// Whether it has said where it stands. One that an index found when it was made from nodes has not, until it joins again.
+    pub(super) fn has_joined(&self) -> bool {
+        !self.rack.is_empty()
+    }
+
     /// Whether its copies count.
     pub fn counts(&self) -> bool {
         !self.down && self.want != Want::Lost

@@ -13,7 +13,7 @@ use super::{Applied, Meta, Outcome, damaged, deny, refuse};
 use crate::command::ObjectCover;
 use crate::rights::lock;
 use crate::tables::{Table, Tables};
-use cas_core::id::{BlockId, Epoch, Kind, SnapshotId};
+use cas_core::id::{BlockId, DomainId, Epoch, Kind, SnapshotId};
 use cas_core::snapshot::What;
 use cas_net::{ServiceError, SnapshotState};
 
@@ -43,12 +43,8 @@ pub(super) fn forget(
     if tables.get(Table::Stubs, id.as_bytes())?.is_some() {
         return deny(format!("the removal {id} was taken back: make another"));
     }
-    let Some(domain) = number_of(tables, Interned::Domain, record.domain.as_bytes())? else {
-        return deny("the removal is of an unknown domain");
-    };
     let mut rows = Rows::new();
-    let owner = Owner { domain, device: 0, since: Epoch::ZERO, may_return: true };
-    let removal = hold_object(tables, meta, &mut rows, Kind::Snapshot, removal, covers, owner)?;
+    let removal = hold(tables, meta, &mut rows, "removal", removal, &record.domain, covers)?;
     version.row.state = SnapshotState::Trash { since_ns: meta.time_ns, by: record.device, removal };
     rows.write(tables, meta)?;
     version.store(tables);
@@ -87,17 +83,30 @@ pub(super) fn bring_back(
     if record.undoes != Some(removal) {
         return deny(format!("the version was removed by {removal}, which this does not take back"));
     }
-    let Some(domain) = number_of(tables, Interned::Domain, record.domain.as_bytes())? else {
-        return deny("the return is of an unknown domain");
-    };
     let mut rows = Rows::new();
-    let owner = Owner { domain, device: 0, since: Epoch::ZERO, may_return: true };
-    let returning = hold_object(tables, meta, &mut rows, Kind::Snapshot, returning, covers, owner)?;
+    let returning = hold(tables, meta, &mut rows, "return", returning, &record.domain, covers)?;
     rows.release(tables, &removal, meta.epoch)?;
     release_stub(tables, meta, &mut rows, &returning, &removal)?;
     rows.write(tables, meta)?;
     let_live(tables, &mut version, since_ns);
     Ok(Outcome::Done)
+}
+
+/// Holds a removal or return, which are on nobody's account and may come back after they were collected.
+fn hold(
+    tables: &mut impl Tables,
+    meta: &mut Meta,
+    rows: &mut Rows,
+    what: &str,
+    object: &[u8],
+    domain: &DomainId,
+    covers: &[ObjectCover],
+) -> Applied<BlockId> {
+    let Some(domain) = number_of(tables, Interned::Domain, domain.as_bytes())? else {
+        return deny(format!("the {what} is of an unknown domain"));
+    };
+    let owner = Owner { domain, device: 0, since: Epoch::ZERO, may_return: true };
+    hold_object(tables, meta, rows, Kind::Snapshot, object, covers, owner)
 }
 
 fn let_live(tables: &mut impl Tables, version: &mut Version, since_ns: i64) {

@@ -10,7 +10,6 @@ mod figures;
 mod have;
 mod heal;
 mod meter;
-mod program;
 mod push;
 mod raw;
 mod small;

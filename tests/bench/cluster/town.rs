@@ -2,7 +2,7 @@
 
 use super::figures::title;
 use super::meter::{self, Cost};
-use super::program::program;
+use cas_tests::program;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};

@@ -10,10 +10,16 @@ use super::objects::put_object;
 use crate::rights::{lock, retention};
 use crate::serve::history::End;
 use crate::state::snapshots::{Version, versions};
-use cas_core::id::VaultId;
+use cas_core::id::{DomainId, VaultId};
 use cas_core::retention::{self as rules, Moment};
-use cas_core::snapshot::SnapshotObject;
+use cas_core::snapshot::{SnapshotError, SnapshotObject};
 use cas_net::{Index as _, Result, ServiceError, SessionId, SnapshotState, StartSession};
+use std::collections::BTreeMap;
+
+/// Versions forgotten in a whole step.
+const FULL_STEP: usize = 64;
+/// And in one beside a push.
+const SMALL_STEP: usize = 8;
 
 /// What a run has done.
 #[derive(Default)]
@@ -23,6 +29,22 @@ struct Tally {
     stopped: bool,
     /// Why some stayed that should go; the first.
     fault: Option<String>,
+}
+
+impl Tally {
+    fn count(&mut self, version: &Version, done: Result<()>) {
+        match done {
+            Ok(()) => self.forgotten += 1,
+            // Locked or forgotten by somebody since.
+            Err(ServiceError::Retained(_)) => self.locked += 1,
+            Err(ServiceError::NotFound { .. }) => {}
+            Err(why) => {
+                let row = &version.row;
+                tracing::warn!(name = row.name, version = row.seq, %why, "could not be forgotten");
+                self.fault.get_or_insert_with(|| format!("{}@{}: {why}", row.name, row.seq));
+            }
+        }
+    }
 }
 
 pub(super) fn run(job: &mut Job<'_>) -> Result<End> {
@@ -52,22 +74,17 @@ pub(super) fn empty_trash(job: &Job<'_>) -> Result<u64> {
 }
 
 fn forget_in(job: &mut Job<'_>, vault: &VaultId, tally: &mut Tally) -> Result<()> {
-    for version in due(job, vault, tally)? {
-        if job.turn()?.is_none() {
+    let due = due(job, vault, tally)?;
+    let mut left = &due[..];
+    while !left.is_empty() {
+        let Some(is_full) = job.turn()? else {
             tally.stopped = true;
             return Ok(());
-        }
-        match forget(job, &version) {
-            Ok(()) => tally.forgotten += 1,
-            // Locked or forgotten by somebody since.
-            Err(ServiceError::Retained(_)) => tally.locked += 1,
-            Err(ServiceError::NotFound { .. }) => {}
-            Err(why) => {
-                let row = &version.row;
-                tracing::warn!(name = row.name, version = row.seq, %why, "could not be forgotten");
-                tally.fault.get_or_insert_with(|| format!("{}@{}: {why}", row.name, row.seq));
-            }
-        }
+        };
+        let step = if is_full { FULL_STEP } else { SMALL_STEP };
+        let (some, others) = left.split_at(step.min(left.len()));
+        forget_some(job, vault, some, tally)?;
+        left = others;
     }
     Ok(())
 }
@@ -99,23 +116,34 @@ fn made(version: &Version) -> Moment {
     Moment { time_ns: version.committed_ns.unwrap_or(version.row.time_ns), utc_offset_s: 0 }
 }
 
-fn forget(job: &Job<'_>, version: &Version) -> Result<()> {
+/// Forgets these under one session for each domain among them: as a rule, one.
+fn forget_some(job: &Job<'_>, vault: &VaultId, some: &[Version], tally: &mut Tally) -> Result<()> {
     let index = job.tools.index;
-    let object = SnapshotObject::parse(&index.snapshot_object(&version.row.snapshot)?);
-    let object = object.map_err(|e| ServiceError::Damaged { what: version.row.name.clone(), detail: e.to_string() })?;
-    let start = StartSession {
-        vault: version.row.vault,
-        domain: object.record().domain,
-        device: index.public_key(),
-        label: "retention".to_owned(),
-    };
-    let session = index.start_session(&start)?.session;
-    let done = forget_as(job, session, &object);
-    index.close_session(session)?;
-    done
+    let mut of_domains: BTreeMap<DomainId, Vec<(&Version, SnapshotObject)>> = BTreeMap::new();
+    for version in some {
+        match object_of(job, version) {
+            Ok(object) => of_domains.entry(object.record().domain).or_default().push((version, object)),
+            Err(why) => tally.count(version, Err(why)),
+        }
+    }
+    for (domain, some) in of_domains {
+        let (device, label) = (index.public_key(), "retention".to_owned());
+        let session = index.start_session(&StartSession { vault: *vault, domain, device, label })?.session;
+        for (version, object) in &some {
+            tally.count(version, forget(job, session, object));
+        }
+        index.close_session(session)?;
+    }
+    Ok(())
 }
 
-fn forget_as(job: &Job<'_>, session: SessionId, object: &SnapshotObject) -> Result<()> {
+fn object_of(job: &Job<'_>, version: &Version) -> Result<SnapshotObject> {
+    let bytes = job.tools.index.snapshot_object(&version.row.snapshot)?;
+    let damaged = |e: SnapshotError| ServiceError::Damaged { what: version.row.name.clone(), detail: e.to_string() };
+    SnapshotObject::parse(&bytes).map_err(damaged)
+}
+
+fn forget(job: &Job<'_>, session: SessionId, object: &SnapshotObject) -> Result<()> {
     let (index, record) = (job.tools.index, object.record());
     let removal = SnapshotObject::removal(record, index.cluster_time_ns(), record.keyring, index.signing_key());
     let removal = removal.map_err(|e| ServiceError::Denied(e.to_string()))?.encode();
