@@ -58,7 +58,7 @@ impl Exit {
 
     fn of_service(error: &ServiceError) -> Self {
         match error {
-            ServiceError::Busy(_) | ServiceError::Conflict { .. } => Self::Busy,
+            ServiceError::Busy(_) | ServiceError::Conflict { .. } | ServiceError::Stale(_) => Self::Busy,
             ServiceError::Denied(_) | ServiceError::WrongKey { .. } => Self::NoPermission,
             ServiceError::Full { .. } => Self::Full,
             ServiceError::Damaged { .. } | ServiceError::NotFound { what: "index", .. } => Self::Damaged,

@@ -4,9 +4,8 @@
 //! Both leave a signed object on the nodes before the index hears of them, so that an index that is rebuilt tells the same.
 
 use crate::error::{ClientError, Result};
-use crate::push::put_object;
 use crate::store::Store;
-use crate::vault::{Vault, in_session};
+use crate::vault::{Vault, in_session, with_receipts};
 use cas_core::id::Kind;
 use cas_core::snapshot::{SnapshotError, SnapshotObject};
 use cas_net::{Receipt, SessionId, SnapshotRow, SnapshotState, StartSession};
@@ -24,8 +23,8 @@ pub fn forget(
         rows.iter().try_for_each(|row| {
             let record = vault.record_of(store, &row.snapshot)?;
             let removal = SnapshotObject::removal(record.record(), now_ns, vault.keyring().reference(), vault.device());
-            let (removal, receipts) = put(store, vault, session, removal)?;
-            store.index().forget(&removal, &receipts)?;
+            let removal = removal.map_err(usage)?.encode();
+            taken(store, vault, session, &removal, &|receipts| store.index().forget(&removal, receipts))?;
             done(row);
             Ok(())
         })
@@ -47,8 +46,8 @@ pub fn undelete(
             let record = vault.record_of(store, &row.snapshot)?;
             let (keyring, device) = (vault.keyring().reference(), vault.device());
             let returning = SnapshotObject::returning(record.record(), removal, now_ns, keyring, device);
-            let (returning, receipts) = put(store, vault, session, returning)?;
-            store.index().undelete(&returning, &receipts)?;
+            let returning = returning.map_err(usage)?.encode();
+            taken(store, vault, session, &returning, &|receipts| store.index().undelete(&returning, receipts))?;
             done(row);
             Ok(())
         })
@@ -60,15 +59,17 @@ fn start(vault: &Vault, what: &str) -> StartSession {
     StartSession { vault: vault.id(), domain: vault.keys().domain_id(), device: vault.device().public(), label }
 }
 
-/// Puts an object on the nodes. Answers its bytes and the receipts.
-fn put(
+/// Puts an object on the nodes and has the index take it.
+fn taken(
     store: &Store,
     vault: &Vault,
     session: SessionId,
-    object: std::result::Result<SnapshotObject, SnapshotError>,
-) -> Result<(Vec<u8>, Vec<Receipt>)> {
-    let object = object.map_err(|e| ClientError::Usage(e.to_string()))?.encode();
-    let grant = store.index().grant(session)?;
-    let receipts = put_object(store.nodes(), grant, Kind::Snapshot, vault.keys().domain_id(), &object)?;
-    Ok((object, receipts))
+    object: &[u8],
+    take: &dyn Fn(&[Receipt]) -> cas_net::Result<()>,
+) -> Result<()> {
+    with_receipts(store, session, Kind::Snapshot, vault.keys().domain_id(), object, take)
+}
+
+fn usage(error: SnapshotError) -> ClientError {
+    ClientError::Usage(error.to_string())
 }

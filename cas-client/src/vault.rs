@@ -11,14 +11,17 @@ use crate::store::{Store, witness};
 use cas_core::agebox::{BoxError, Identity, Recipient};
 use cas_core::chunk::Chunker;
 use cas_core::domain::DomainRecord;
-use cas_core::id::{Kind, SnapshotId, VaultId};
+use cas_core::id::{DomainId, Kind, SnapshotId, VaultId};
 use cas_core::keyring::{Change, Device, Keyring, KeyringError, KeyringObject, Member, Role, RootSeed, Standing};
 use cas_core::secret::{ContentSecret, DomainKeys};
 use cas_core::signing::SigningKey;
 use cas_core::snapshot::{Details, SnapshotError, SnapshotObject};
-use cas_net::{ServiceError, SessionId, StartSession};
+use cas_net::{Receipt, ServiceError, SessionId, StartSession};
 use std::path::Path;
 use std::sync::Arc;
+
+/// How often an object is put again because something was collected meanwhile.
+const ATTEMPTS: usize = 8;
 
 /// An open vault.
 pub struct Vault {
@@ -276,6 +279,26 @@ pub(crate) fn in_session(
     Ok(closed?)
 }
 
+/// Puts an object on the nodes and has the index take it with the receipts: under a new grant if meanwhile something was collected
+/// that may have been these very bytes.
+pub(crate) fn with_receipts(
+    store: &Store,
+    session: SessionId,
+    kind: Kind,
+    domain: DomainId,
+    object: &[u8],
+    take: &dyn Fn(&[Receipt]) -> cas_net::Result<()>,
+) -> Result<()> {
+    let mut attempt = 1;
+    loop {
+        let receipts = put_object(store.nodes(), store.index().grant(session)?, kind, domain, object)?;
+        match take(&receipts) {
+            Err(ServiceError::Stale(_)) if attempt < ATTEMPTS => attempt += 1,
+            taken => return Ok(taken?),
+        }
+    }
+}
+
 /// Puts a keyring on the node first, then makes the index know it.
 fn store_keyring(store: &Store, keyring: &Keyring, object: &KeyringObject, device: &SigningKey) -> Result<()> {
     let (vault, domain) = (keyring.vault, keyring.domain_id());
@@ -285,8 +308,8 @@ fn store_keyring(store: &Store, keyring: &Keyring, object: &KeyringObject, devic
             cluster.admit(&vault, &domain)?;
         }
         let bytes = object.encode();
-        let receipts = put_object(store.nodes(), store.index().grant(session)?, Kind::Keyring, domain, &bytes)?;
-        Ok(store.index().put_keyring(&bytes, &receipts)?)
+        let take = |receipts: &[Receipt]| store.index().put_keyring(&bytes, receipts);
+        with_receipts(store, session, Kind::Keyring, domain, &bytes, &take)
     })
 }
 
@@ -343,5 +366,37 @@ fn untrusted(snapshot: &SnapshotId, why: &str) -> ClientError {
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Vault({})", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cas_core::id::PublicKey;
+    use std::cell::RefCell;
+
+    #[test]
+    fn an_object_whose_receipts_are_old_is_put_again_under_a_new_grant_but_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(&dir.path().join("store"), "test").unwrap();
+        let (vault, domain) = (VaultId([1; VaultId::LEN]), DomainId([2; DomainId::LEN]));
+        let start = StartSession { vault, domain, device: PublicKey([3; 32]), label: "test".to_owned() };
+        let grants = RefCell::new(Vec::new());
+        let put = |refusals: usize| {
+            grants.borrow_mut().clear();
+            in_session(&store, &start, |session| {
+                with_receipts(&store, session, Kind::Snapshot, domain, b"removal", &|receipts| {
+                    grants.borrow_mut().extend(receipts.iter().map(|receipt| receipt.grant_epoch));
+                    // Something happens meanwhile.
+                    store.index().close_session(store.index().start_session(&start)?.session)?;
+                    let is_refused = grants.borrow().len() <= refusals;
+                    if is_refused { Err(ServiceError::Stale(receipts[0].blocks[0].id)) } else { Ok(()) }
+                })
+            })
+        };
+        put(2).unwrap();
+        assert!(grants.borrow().is_sorted_by(|a, b| a < b) && grants.borrow().len() == 3, "{grants:?}");
+        assert!(matches!(put(usize::MAX), Err(ClientError::Service(ServiceError::Stale(_)))));
+        assert_eq!(grants.borrow().len(), ATTEMPTS);
     }
 }

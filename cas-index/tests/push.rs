@@ -3,6 +3,7 @@
 mod support;
 
 use cas_core::id::{BlockId, Kind};
+use cas_core::snapshot::SnapshotObject;
 use cas_net::{Index as _, RowState, ServiceError, SnapshotState};
 use support::*;
 
@@ -165,6 +166,25 @@ fn the_history_of_a_name_is_linear_and_a_key_commits_once() {
     world.push(session, &blocks).unwrap();
     assert_eq!(world.commit(session, "a", root).unwrap().seq, 2);
     world.assert_counts();
+}
+
+#[test]
+fn a_removal_whose_receipt_is_older_than_what_was_collected_is_put_again() {
+    let mut world = World::new();
+    let (session, blocks) = (world.start(), tree(0));
+    world.push(session, &blocks).unwrap();
+    let done = world.commit(session, "a", blocks[3].id()).unwrap();
+    let given_up = world.start();
+    world.push(given_up, &tree(7)).unwrap();
+    world.index().close_session(given_up).unwrap();
+    let session = world.start();
+    let object = SnapshotObject::parse(&world.index().snapshot_object(&done.snapshot).unwrap()).unwrap();
+    let removal = removal(&object, world.clock.now());
+    let receipt = world.put_object(&world.index().grant(session).unwrap(), &removal);
+    world.collect(100);
+    let forget = |receipt| world.index().forget(&removal.encode(), &[receipt]);
+    assert!(matches!(forget(receipt), Err(ServiceError::Stale(id)) if id == removal.object_id()));
+    forget(world.put_object(&world.index().grant(session).unwrap(), &removal)).unwrap();
 }
 
 #[test]

@@ -31,6 +31,9 @@ pub enum ServiceError {
     /// A commit names a root that is not registered: put and register what is missing, then commit again.
     #[error("the root {0} is not registered")]
     RootMissing(BlockId),
+    /// The receipts of an object are older than something that was collected meanwhile: put it again under a new grant.
+    #[error("the receipts of {0} are of another time")]
+    Stale(BlockId),
     /// The caller may not, or its grant or receipt does not hold.
     #[error("not permitted: {0}")]
     Denied(String),

@@ -24,6 +24,7 @@ mod code {
     pub const UNREACHABLE: u16 = 13;
     pub const WRONG_KEY: u16 = 14;
     pub const PROTOCOL: u16 = 15;
+    pub const STALE: u16 = 16;
 }
 
 /// What can be missing: a caller compares these words.
@@ -84,6 +85,7 @@ fn facts(error: &ServiceError) -> (u16, Vec<u8>) {
         ServiceError::Conflict { name, latest } => (code::CONFLICT, (cut(name), *latest).put(&mut out)),
         ServiceError::NotFound { what, name } => (code::NOT_FOUND, (cut(what), cut(name)).put(&mut out)),
         ServiceError::RootMissing(id) => (code::ROOT_MISSING, id.put(&mut out)),
+        ServiceError::Stale(id) => (code::STALE, id.put(&mut out)),
         ServiceError::Denied(why) => (code::DENIED, cut(why).put(&mut out)),
         ServiceError::Busy(why) => (code::BUSY, cut(why).put(&mut out)),
         ServiceError::Full { what, detail } => (code::FULL, (cut(what), cut(detail)).put(&mut out)),
@@ -127,6 +129,7 @@ fn read(code: u16, from: &mut Reader<'_>) -> Result<Option<ServiceError>, WireEr
             ServiceError::WrongKey { address: Wire::take(from)?, expected: Wire::take(from)?, found: Wire::take(from)? }
         }
         code::PROTOCOL => ServiceError::Protocol(Wire::take(from)?),
+        code::STALE => ServiceError::Stale(Wire::take(from)?),
         _ => return Ok(None),
     }))
 }

@@ -60,7 +60,7 @@ pub(super) fn commit(
         let bytes = object.encode();
         let receipts = uploader.put_object(Kind::Snapshot, &bytes)?;
         match store.index().commit(session, &Commit { object: bytes, receipts, key }) {
-            Err(ServiceError::Conflict { .. }) if attempt < ATTEMPTS => {
+            Err(ServiceError::Conflict { .. } | ServiceError::Stale(_)) if attempt < ATTEMPTS => {
                 attempt += 1;
                 vault.refresh(store)?;
             }

@@ -51,6 +51,7 @@ fn word(why: &ServiceError) -> &'static str {
         ServiceError::Conflict { .. } => "conflict",
         ServiceError::NotFound { .. } => "not_found",
         ServiceError::RootMissing(_) => "root_missing",
+        ServiceError::Stale(_) => "stale",
         ServiceError::Denied(_) => "denied",
         ServiceError::Busy(_) => "busy",
         ServiceError::Full { .. } => "full",

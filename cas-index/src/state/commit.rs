@@ -148,7 +148,7 @@ pub(super) fn hold_object(
     let not_older = row.as_ref().map_or(gone, |row| super::changed_at(row.state));
     said.retain(|word| word.grant >= not_older.max(owner.since) && word.grant < meta.epoch);
     if said.is_empty() {
-        return deny(format!("the receipt of {id} is of another time: put it again under a new grant"));
+        return refuse(ServiceError::Stale(id));
     }
     let is_live = row.as_ref().is_some_and(|row| row.state == State::Live);
     let verdict = Placement::load(tables, meta)?.judge(tables, meta, &id, is_live, &said)?;

@@ -81,10 +81,10 @@ impl<T> DerefMut for Changing<'_, T> {
     }
 }
 
-#[cfg(debug_assertions)]
-use watched::{Held, Holders};
 #[cfg(not(debug_assertions))]
 use unwatched::{Held, Holders};
+#[cfg(debug_assertions)]
+use watched::{Held, Holders};
 
 #[cfg(debug_assertions)]
 mod watched {

@@ -182,5 +182,6 @@ pub fn errors() -> Vec<(&'static str, ServiceError)> {
             },
         ),
         ("15-protocol", ServiceError::Protocol(text())),
+        ("16-stale", ServiceError::Stale(id(1))),
     ]
 }

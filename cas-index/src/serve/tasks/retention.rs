@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 const FULL_STEP: usize = 64;
 /// And in one beside a push.
 const SMALL_STEP: usize = 8;
+/// How often a removal is put again because something was collected meanwhile.
+const ATTEMPTS: usize = 8;
 
 /// What a run has done.
 #[derive(Default)]
@@ -147,6 +149,13 @@ fn forget(job: &Job<'_>, session: SessionId, object: &SnapshotObject) -> Result<
     let (index, record) = (job.tools.index, object.record());
     let removal = SnapshotObject::removal(record, index.cluster_time_ns(), record.keyring, index.signing_key());
     let removal = removal.map_err(|e| ServiceError::Denied(e.to_string()))?.encode();
-    let receipts = put_object(job, index.grant(session)?, record.domain, &removal)?;
-    index.forget_by_rules(&removal, &receipts)
+    let mut attempt = 1;
+    loop {
+        let receipts = put_object(job, index.grant(session)?, record.domain, &removal)?;
+        match index.forget_by_rules(&removal, &receipts) {
+            // Something was collected meanwhile.
+            Err(ServiceError::Stale(_)) if attempt < ATTEMPTS => attempt += 1,
+            done => return done,
+        }
+    }
 }
