@@ -369,7 +369,7 @@ impl Sim {
         let dir = tempfile::tempdir().unwrap();
         let options = options(&self.world.clock);
         let found = rebuild(dir.path(), &options, &[&self.world.node]).unwrap();
-        assert_eq!((&found.unreadable[..], &found.skipped[..]), (&[][..], &[][..]));
+        assert_eq!((&found.unreadable[..], &found.skipped[..], &found.collected[..]), (&[][..], &[][..], &[][..]));
         let rebuilt = Index::open(dir.path(), options).unwrap();
         assert_eq!(Answers::of(&rebuilt, &NAMES), Answers::of(self.index(), &NAMES));
         assert!(rebuilt.status().unwrap().epoch.era() == self.index().status().unwrap().epoch.era() + 1);

@@ -272,12 +272,17 @@ fn tell_rebuilt(work: &Workplace, rebuilt: &Rebuilt) -> Exit {
             "orphans": rebuilt.orphans,
             "snapshots": rebuilt.live,
             "trash": rebuilt.trash,
+            "collected": rebuilt.collected.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "unreadable": rebuilt.unreadable.iter().map(|(id, why)| json!({"block": id.to_string(), "reason": why})).collect::<Vec<_>>(),
             "skipped": rebuilt.skipped.iter().map(|(id, why)| json!({"object": id.to_string(), "reason": why})).collect::<Vec<_>>(),
         }));
     } else {
         for (id, why) in rebuilt.unreadable.iter().chain(&rebuilt.skipped) {
             printer.warn(format!("block {id}: {why}"));
+        }
+        if !rebuilt.collected.is_empty() {
+            let removed = rebuilt.collected.len();
+            printer.say(format!("{removed} removed versions were being collected: they do not come back"));
         }
         printer.say(format!(
             "the index was made anew: {} snapshots, {} in the trash, {} blocks, {} that nothing needs",

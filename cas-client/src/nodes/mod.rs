@@ -10,7 +10,7 @@
 //! A store on one node is the layout of one member.
 //! Not here: retrying a push (its session is started again), deciding where blocks should be (the index).
 
-mod again;
+pub(crate) mod again;
 mod ahead;
 mod chain;
 mod choice;

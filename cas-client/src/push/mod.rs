@@ -34,6 +34,7 @@ pub use upload::put_object;
 
 use crate::attributes::Owners;
 use crate::error::{ClientError, Result};
+use crate::nodes::again::Again;
 use crate::store::{Store, now_ns};
 use crate::vault::Vault;
 use cas_core::frame::Compression;
@@ -54,10 +55,11 @@ use walk::{Job, Walker};
 
 /// Jobs between the walk and the tree.
 const WINDOW_JOBS: usize = 64;
-/// How often a push starts over because its session was lost, or too few nodes or no index were there for a while.
-const ATTEMPTS: u32 = 3;
-/// The pause before it starts over; twice as long the second time.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How long a push starts over, with growing pauses, because its session was lost, or too few nodes or no index were there: servers that
+/// come back one after the other end several sessions.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What went well for so long and fails then is in a new trouble: a push of days may see many. Longer than any wait in a cluster that is gone.
+const LONG: Duration = Duration::from_secs(300);
 /// How long a thread sleeps before it looks whether it should stop.
 const IDLE: Duration = Duration::from_millis(5);
 
@@ -127,39 +129,32 @@ pub fn push(
     counters: &Arc<Counters>,
     stop: &AtomicBool,
 ) -> Result<PushReport> {
-    let mut attempt = 1;
+    let mut again = Again::within(PATIENCE);
     loop {
-        let mut begun = false;
-        let pause = match push_once(store, vault, cache_folder, options, counters, stop, &mut begun) {
-            // Once at once. What ends a second session may go on: servers that come back one after the other.
-            Err(ClientError::Service(ServiceError::SessionGone(_))) if attempt < ATTEMPTS => match store.cluster() {
-                Some(_) => PAUSE * (attempt - 1),
-                None => Duration::ZERO,
-            },
-            Err(ClientError::Service(why))
-                if begun && store.cluster().is_some() && passes(&why) && attempt < ATTEMPTS =>
-            {
-                tracing::info!("the push starts over: {why}");
-                PAUSE * attempt
-            }
+        let (mut begun, began) = (false, Instant::now());
+        let why = match push_once(store, vault, cache_folder, options, counters, stop, &mut begun) {
+            Err(ClientError::Service(why)) if passes(&why, begun && store.cluster().is_some()) => why,
             done => return done,
         };
+        if began.elapsed() >= LONG {
+            again = Again::within(PATIENCE);
+        }
+        if !again.pause() {
+            return Err(why.into());
+        }
+        tracing::info!("the push starts over: {why}");
         // What is stored is not sent again: the new session asks.
         counters.begin_again();
-        attempt += 1;
-        let until = Instant::now() + pause;
-        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-            std::thread::sleep(IDLE);
-        }
     }
 }
 
-/// Whether a push of a cluster may go better in a moment.
-fn passes(why: &ServiceError) -> bool {
-    use ServiceError::{Busy, Conflict, Stopped, Unreachable};
+/// Whether a push may go better in a moment.
+fn passes(why: &ServiceError, is_in_cluster: bool) -> bool {
+    use ServiceError::{Busy, Conflict, SessionGone, Stopped, Unreachable};
     match why {
-        Conflict { name, .. } => name == "layout",
-        other => matches!(other, Busy(_) | Stopped(_) | Unreachable { .. }),
+        SessionGone(_) => true,
+        Conflict { name, .. } => is_in_cluster && name == "layout",
+        other => is_in_cluster && matches!(other, Busy(_) | Stopped(_) | Unreachable { .. }),
     }
 }
 

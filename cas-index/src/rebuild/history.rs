@@ -105,7 +105,7 @@ impl Work<'_> {
             }
             let domain = self.domain_of(&removal)?;
             self.hold(&removal.id, domain)?;
-            self.found.skipped.push((snapshot.id, "it was removed, and what it alone needs is gone".to_owned()));
+            self.found.collected.push(snapshot.id);
             if is_newest {
                 let (vault, name) = snapshot.name();
                 let latest = Latest::of(&self.tables, &vault, &name)?;

@@ -55,6 +55,8 @@ pub struct Rebuilt {
     pub unreadable: Vec<(BlockId, String)>,
     /// Objects that were passed over, and why.
     pub skipped: Vec<(BlockId, String)>,
+    /// Versions that somebody had removed and of which something is gone already: the collector takes the rest.
+    pub collected: Vec<BlockId>,
 }
 
 /// Makes a new index in `dir` from what these nodes hold: all of them, or what the others hold is lost to it.
