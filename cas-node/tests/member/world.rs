@@ -1,40 +1,38 @@
-//! A small cluster for tests: an index that says what a test wants, nodes in folders of their own, clients with tickets.
-#![allow(dead_code, reason = "each test uses a part")]
+//! A small cluster for tests: nodes in folders of their own, clients with tickets, and the index that they know.
 
+use crate::index::{FakeIndex, TOKEN, start_index};
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, Sum};
 use cas_core::layout::{PARTITIONS, Pool};
 use cas_core::signing::SigningKey;
 use cas_net::address::Address;
-use cas_net::calls::index::DeletesAnswered;
-use cas_net::calls::{Call, Family};
+use cas_net::calls::Family;
 use cas_net::cluster::*;
-use cas_net::rights::Revocations;
 use cas_net::rights::calls::ShowTicket;
 use cas_net::rights::ticket::{Ticket, TicketRights};
-use cas_net::server::{NodeHandler, Peer, Reply, Request, Server, ServerSettings, Services};
+use cas_net::server::{NodeHandler, Peer, Server, ServerSettings, Services};
 use cas_net::{
-    Delete, Deleted, Grant, Identity, Introduce, Network, Node, NodeId, PutBlock, RawCall, Receipt, RemoteNode, Result,
-    ServiceError, SessionId,
+    Grant, Identity, Introduce, Network, Node, NodeId, PutBlock, RawCall, Receipt, RemoteNode, Result, ServiceError,
+    SessionId,
 };
 use cas_node::Options;
 use cas_node::member::{self, JoinOptions, Member, MemberOptions, Settings};
-use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// For how long a node that is shut down answers what was begun.
+pub const GRACE: Duration = Duration::from_secs(10);
 pub const INDEX_SEED: [u8; 32] = [9; 32];
 pub const DOMAIN: DomainId = DomainId([3; 16]);
 pub const HOUR_NS: i64 = 3600 * 1_000_000_000;
 pub const NOW_NS: i64 = 1_800_000_000 * 1_000_000_000;
-const TOKEN: JoinToken = JoinToken([5; 32]);
 
 pub fn index_key() -> SigningKey {
     SigningKey::from_seed(&INDEX_SEED)
 }
 
-pub fn loopback() -> SocketAddr {
+fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
@@ -49,119 +47,6 @@ pub fn grant(epoch: u64) -> Grant {
 
 pub fn healing(epoch: u64) -> Grant {
     Grant::sign(&index_key(), SessionId(0), Epoch(epoch), true)
-}
-
-/// What the index was told, and what it says.
-#[derive(Default)]
-pub struct Said {
-    pub layout: Option<Layout>,
-    pub time_ns: i64,
-    pub revoked: Revocations,
-    pub orders: HashMap<NodeId, Vec<Order>>,
-    pub joined: Vec<Join>,
-    pub beats: BTreeMap<NodeId, Vec<Beat>>,
-    pub done: Vec<CopyDone>,
-    pub floors: Vec<Floored>,
-    pub chunks: Vec<InventoryChunk>,
-    pub reports: Vec<Damage>,
-    pub deleted: Vec<(Delete, Deleted)>,
-    pub strays: Vec<BlockId>,
-}
-
-#[derive(Default)]
-pub struct FakeIndex(pub Mutex<Said>);
-
-impl FakeIndex {
-    pub fn said(&self) -> std::sync::MutexGuard<'_, Said> {
-        self.0.lock().unwrap()
-    }
-}
-
-fn no<T>() -> Result<T> {
-    Err(ServiceError::Denied("not in this test".into()))
-}
-
-impl Cluster for FakeIndex {
-    fn join_token(&self, _: &str, _: i64) -> Result<JoinToken> {
-        Ok(TOKEN)
-    }
-
-    fn join(&self, join: &Join) -> Result<Joined> {
-        let mut said = self.said();
-        let is_known = said.joined.iter().any(|known| known.node == join.node);
-        if !is_known && join.token != Some(TOKEN) {
-            return Err(ServiceError::Denied("the join token was used, has expired or never was".into()));
-        }
-        said.joined.push(join.clone());
-        Ok(Joined { rack: "r1".into(), index: index_key().public(), epoch: Epoch(1) })
-    }
-
-    fn beat(&self, beat: &Beat) -> Result<BeatAnswer> {
-        let mut said = self.said();
-        said.beats.entry(beat.node).or_default().push(beat.clone());
-        let orders = said.orders.remove(&beat.node).unwrap_or_default();
-        let layout = said.layout.as_ref().map_or(0, |layout| layout.version);
-        Ok(BeatAnswer { layout, time_ns: said.time_ns, orders })
-    }
-
-    fn copies_done(&self, done: &CopyDone) -> Result<()> {
-        self.said().done.push(done.clone());
-        Ok(())
-    }
-
-    fn floored(&self, floored: &Floored) -> Result<()> {
-        self.said().floors.push(floored.clone());
-        Ok(())
-    }
-
-    fn inventory(&self, chunk: &InventoryChunk) -> Result<bool> {
-        self.said().chunks.push(chunk.clone());
-        Ok(true)
-    }
-
-    fn strays(&self, _: NodeId, ids: &[BlockId]) -> Result<Vec<Delete>> {
-        let said = self.said();
-        let is_stray = |id: &&BlockId| said.strays.contains(id);
-        Ok(ids.iter().filter(is_stray).map(|id| Delete { id: *id, epoch: Epoch(100) }).collect())
-    }
-
-    fn report(&self, damage: &[Damage]) -> Result<()> {
-        self.said().reports.extend_from_slice(damage);
-        Ok(())
-    }
-
-    fn layout(&self, known: u64) -> Result<Option<Layout>> {
-        Ok(self.said().layout.clone().filter(|layout| layout.version > known))
-    }
-
-    fn locate(&self, _: &[BlockId]) -> Result<Vec<Option<Located>>> {
-        no()
-    }
-
-    fn nodes(&self) -> Result<Vec<NodeInfo>> {
-        no()
-    }
-
-    fn cluster_status(&self) -> Result<ClusterStatus> {
-        no()
-    }
-
-    fn change_node(&self, _: NodeId, _: &NodeChange) -> Result<()> {
-        no()
-    }
-
-    fn plan_layout(&self, _: Option<&str>) -> Result<PlanShown> {
-        no()
-    }
-
-    fn apply_layout(&self, _: &PlanShown) -> Result<()> {
-        no()
-    }
-
-    fn revocations(&self, known: Epoch) -> Result<Option<Revocations>> {
-        let revoked = self.said().revoked.clone();
-        Ok((revoked.version != known).then_some(revoked))
-    }
 }
 
 /// The index behind a server.
@@ -265,28 +150,11 @@ impl World {
     }
 }
 
-fn start_index(network: &Arc<Network>, index: &Arc<FakeIndex>, at: SocketAddr) -> Server {
-    let (of_cluster, of_index) = (index.clone(), index.clone());
-    let cluster = move |peer: &Peer, request: Request| {
-        let asker = Asker { key: peer.key(), operates: true };
-        Ok(Reply::of_bytes(answer(&*of_cluster, &asker, request.method(), request.message())?))
-    };
-    let blocks = move |_: &Peer, request: Request| {
-        assert_eq!(request.method(), DeletesAnswered::METHOD);
-        request.answer(|call: DeletesAnswered| {
-            of_index.said().deleted.extend(call.answers);
-            Ok(())
-        })
-    };
-    let services = Services::new().with(Family::Cluster, cluster).with(Family::Index, blocks);
-    Server::start(network, at, services, ServerSettings::default()).unwrap()
-}
-
 pub fn tune(options: &mut Options) {
     (options.soft_free, options.reserve) = (0, 0);
 }
 
-pub fn settings() -> Settings {
+fn settings() -> Settings {
     let day = Duration::from_secs(24 * 3600);
     Settings {
         beat: Duration::from_millis(40),
