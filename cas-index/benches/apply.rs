@@ -139,7 +139,7 @@ fn cpu_seconds() -> f64 {
 }
 
 fn sizes(world: &World) {
-    println!("    {:?}", world.index().base_size().unwrap());
+    println!("    {:?}", world.index().tables_size().unwrap());
     for entry in std::fs::read_dir(world.path()).unwrap() {
         let entry = entry.unwrap();
         println!("    {}: {} bytes", entry.file_name().to_string_lossy(), entry.metadata().unwrap().len());

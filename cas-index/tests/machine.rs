@@ -13,7 +13,7 @@ use cas_index::command::{Command, Cover, NewPage, ObjectCover, Packed, Register}
 use cas_index::recount::recount;
 use cas_index::state::blocks::{Row, State, row};
 use cas_index::state::{Answer, Meta, Outcome, Stamp, apply};
-use cas_index::tables::{Base, Layered, MemTables, Table, Tables};
+use cas_index::tables::{Layered, MemTables, Table, Tables, TablesFile};
 use cas_net::{Delete, ServiceError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -344,9 +344,9 @@ fn commit(dice: &mut Dice, both: &mut Both, model: &mut Model, epoch: u64) {
 fn memory_redb_and_a_naive_model_agree_after_every_command() {
     for_seeds(40, |seed| {
         let dir = tempfile::tempdir().unwrap();
-        let base = || Base::open(dir.path(), Arc::new(LocalDisk), 1 << 20, false).unwrap();
+        let file = || TablesFile::open(dir.path(), Arc::new(LocalDisk), 1 << 20, false).unwrap();
         let mut dice = Dice(seed);
-        let mut both = Both { memory: MemTables::default(), redb: Layered::over(base()), epoch: 0 };
+        let mut both = Both { memory: MemTables::default(), redb: Layered::over(file()), epoch: 0 };
         let mut model = Model::default();
         both.apply(&Command::AddNode { node: NODE }).unwrap();
         for _ in 0..200 {
@@ -357,8 +357,8 @@ fn memory_redb_and_a_naive_model_agree_after_every_command() {
             }
             if dice.chance(80) {
                 both.redb.save().unwrap();
-                drop(std::mem::replace(&mut both.redb, Layered::over(base())));
-                both.redb = Layered::over(base());
+                drop(std::mem::replace(&mut both.redb, Layered::over(file())));
+                both.redb = Layered::over(file());
             }
         }
         for table in Table::ALL {

@@ -20,7 +20,7 @@ use crate::options::Options;
 use crate::state::blocks::{Row, State, epoch_key};
 use crate::state::interned::{Interned, intern};
 use crate::state::{Meta, VaultRow, damaged};
-use crate::tables::{Base, Layered, Table, Tables};
+use crate::tables::{Layered, Table, Tables, TablesFile};
 use cas_core::frame::Header;
 use cas_core::id::{BlockId, Epoch, Kind, SnapshotId, VaultId};
 use cas_core::keyring::KeyringObject;
@@ -72,10 +72,10 @@ pub fn rebuild(dir: &Path, options: &Options, nodes: &[&dyn Node]) -> Result<Reb
         std::fs::remove_dir_all(&workshop).map_err(io("remove"))?;
     }
     std::fs::create_dir_all(&workshop).map_err(io("create"))?;
-    let base = Base::open(&workshop, options.disk.clone(), options.cache_bytes, false)?;
+    let file = TablesFile::open(&workshop, options.disk.clone(), options.cache_bytes, false)?;
     let mut work = Work {
         nodes,
-        tables: Layered::over(base),
+        tables: Layered::over(file),
         meta: Meta { time_ns: (options.clock)(), ..Meta::default() },
         found: Rebuilt::default(),
         objects: Vec::new(),

@@ -102,8 +102,8 @@ impl Index {
     }
 
     /// Size of the tables' file and of what it holds.
-    pub fn base_size(&self) -> Result<crate::tables::BaseSize> {
-        self.tables().base().size()
+    pub fn tables_size(&self) -> Result<crate::tables::TablesSize> {
+        self.tables().file().size()
     }
 
     /// Everything up to this epoch is known to be durable; zero until something was synced since it was opened.

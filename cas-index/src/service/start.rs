@@ -7,7 +7,7 @@ use crate::command::Command;
 use crate::log::{Log, find};
 use crate::options::Options;
 use crate::state::{self, Meta, Stamp};
-use crate::tables::{Base, Layered};
+use crate::tables::{Layered, TablesFile};
 use cas_core::id::Epoch;
 use cas_core::signing::SigningKey;
 use cas_net::server::StateLock;
@@ -27,14 +27,14 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Index> {
     }
     let lock = if options.read_only { None } else { Some(lock(dir)?) };
     crate::rebuild::refuse_interrupted(dir)?;
-    let base = Base::open(dir, options.disk.clone(), options.cache_bytes, options.read_only)?;
+    let file = TablesFile::open(dir, options.disk.clone(), options.cache_bytes, options.read_only)?;
     let (mut tables, at) = {
-        let tables = Layered::over(base);
+        let tables = Layered::over(file);
         let at = Meta::load(&tables)?.epoch;
         (tables, at)
     };
     let found = find(dir, &*options.disk, at)?;
-    if options.must_exist && !tables.base().exists() && found.is_none() {
+    if options.must_exist && !tables.file().exists() && found.is_none() {
         return Err(ServiceError::NotFound { what: "index", name: dir.display().to_string() });
     }
     if found.torn > 0 {

@@ -168,24 +168,24 @@ impl Writer {
         self.sync()?;
         let rewritten = {
             let tables = self.shared.read();
-            let rewrite = tables.base().wants_rewrite(tables.changes(), at_end)?;
-            if rewrite { Some(tables.base().write_new(tables.changes())?) } else { None }
+            let rewrite = tables.file().wants_rewrite(tables.changes(), at_end)?;
+            if rewrite { Some(tables.file().write_new(tables.changes())?) } else { None }
         };
         let write = || self.shared.tables.write();
         match rewritten {
             Some(rewritten) => {
                 let mut tables = write();
-                tables.base_mut().swap(rewritten)?;
+                tables.file_mut().swap(rewritten)?;
                 tables.forget_changes();
             }
             None => {
-                write().base_mut().make_writable()?;
+                write().file_mut().make_writable()?;
                 {
                     let tables = self.shared.read();
-                    tables.base().merge(tables.changes())?;
+                    tables.file().merge(tables.changes())?;
                 }
                 let mut tables = write();
-                tables.base_mut().reload()?;
+                tables.file_mut().reload()?;
                 tables.forget_changes();
             }
         }
@@ -205,7 +205,7 @@ impl Writer {
 
     /// Does what needs files, unless it has stopped; an error stops it.
     fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if let Some(broken) = self.shared.read().base().broken() {
+        if let Some(broken) = self.shared.read().file().broken() {
             self.shared.stop(&ServiceError::Stopped(broken.to_owned()));
         }
         if let Some(why) = self.shared.stopped.get() {

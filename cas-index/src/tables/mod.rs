@@ -3,10 +3,10 @@
 //! The state machine sees the trait [`Tables`] only. [`MemTables`] keeps everything in memory (tests, simulation);
 //! [`Layered`] keeps the changes since the last checkpoint in memory, over a redb file that holds the rest.
 
-mod base;
+mod file;
 mod layered;
 
-pub use base::{Base, BaseSize};
+pub use file::{TablesFile, TablesSize};
 pub use layered::Layered;
 
 use cas_net::Result;

@@ -12,7 +12,7 @@ use crate::cluster::{self, Command as Change};
 use crate::command::Command;
 use crate::log::{Log, files};
 use crate::state::{self, Meta, Stamp};
-use crate::tables::{Base, Layered, Table, Tables};
+use crate::tables::{Layered, Table, Tables, TablesFile};
 use cas_core::id::Epoch;
 use cas_core::signing::SigningKey;
 use cas_net::{Result, ServiceError};
@@ -56,7 +56,7 @@ pub fn restore(export: &Path, dir: &Path, options: &Options) -> Result<Restored>
     let _lock = crate::service::start::lock(dir)?;
     clear_unfinished(dir, options)?;
     mark(dir)?;
-    let mut tables = Layered::over(Base::open(dir, options.disk.clone(), options.cache_bytes, false)?);
+    let mut tables = Layered::over(TablesFile::open(dir, options.disk.clone(), options.cache_bytes, false)?);
     load(export, &from, &mut tables)?;
     let newest = from.epoch.max(options.reached);
     let era = newest.era().checked_add(1).ok_or_else(|| ServiceError::Denied("the last era has begun".into()))?;
@@ -109,7 +109,7 @@ impl Held {
 /// Removes tables without a log: what a restore left that did not end.
 fn clear_unfinished(dir: &Path, options: &Options) -> Result<()> {
     if !files(dir, &*options.disk)?.is_empty()
-        || !is_held(dir) && Base::open(dir, options.disk.clone(), 0, true)?.exists()
+        || !is_held(dir) && TablesFile::open(dir, options.disk.clone(), 0, true)?.exists()
     {
         return Err(ServiceError::Denied(format!("{} holds an index", dir.display())));
     }

@@ -30,7 +30,7 @@ const BLOAT_CEILING: u64 = 256 << 20;
 /// It is also rewritten when at least one row in so many changes: cheaper than as many random inserts.
 const REWRITE_SHARE: usize = 4;
 
-/// Changes to put over the base: per table, in order of keys; `None` removes.
+/// Changes to put over the file: per table, in order of keys; `None` removes.
 pub type Changes = [BTreeMap<Vec<u8>, Option<Vec<u8>>>; Table::ALL.len()];
 
 type IdTable = TableDefinition<'static, [u8; 32], &'static [u8]>;
@@ -42,7 +42,7 @@ fn is_by_id(table: Table) -> bool {
 
 /// How large the file is, and what it holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BaseSize {
+pub struct TablesSize {
     /// Bytes of the file.
     pub file: u64,
     /// Bytes of keys and values in it.
@@ -67,10 +67,10 @@ type OpenedTables = [Option<Opened>; Table::ALL.len()];
 const WRITE_NEW_CACHE: usize = 4 << 20;
 
 /// The tables as of the last checkpoint.
-pub struct Base {
+pub struct TablesFile {
     // Field order is drop order: tables and their transaction before the database.
     tables: OpenedTables,
-    /// Shared with the bases that are [`Self::frozen`], which may outlive the file's name.
+    /// Shared with those that are [`Self::frozen`], which may outlive the file's name.
     handle: Arc<Handle>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -78,22 +78,23 @@ pub struct Base {
     broken: Arc<OnceLock<String>>,
 }
 
-impl Base {
+impl TablesFile {
     /// Opens what is there.
     pub fn open(dir: &Path, disk: Arc<dyn Disk>, cache_bytes: usize, read_only: bool) -> Result<Self> {
         let tables = std::array::from_fn(|_| None);
         let broken = Arc::new(OnceLock::new());
-        let mut base = Self { tables, handle: Arc::new(Handle::None), disk, dir: dir.to_owned(), cache_bytes, broken };
-        let files = base.disk.list(dir).map_err(|e| ServiceError::io(format!("list {}", dir.display()), e))?;
+        let mut opened =
+            Self { tables, handle: Arc::new(Handle::None), disk, dir: dir.to_owned(), cache_bytes, broken };
+        let files = opened.disk.list(dir).map_err(|e| ServiceError::io(format!("list {}", dir.display()), e))?;
         let (path, new) = (dir.join(FILE), dir.join(NEW_FILE));
         if files.contains(&new) && !read_only {
-            base.disk.remove(&new).map_err(|e| ServiceError::io(format!("remove {}", new.display()), e))?;
+            opened.disk.remove(&new).map_err(|e| ServiceError::io(format!("remove {}", new.display()), e))?;
         }
         if files.contains(&path) {
-            let handle = base.open_file(&path, read_only)?;
-            base.take(handle)?;
+            let handle = opened.open_file(&path, read_only)?;
+            opened.take(handle)?;
         }
-        Ok(base)
+        Ok(opened)
     }
 
     /// Whether there is a file.
@@ -153,9 +154,9 @@ impl Base {
     }
 
     /// Size of the file and of what it holds. Walks the file.
-    pub fn size(&self) -> Result<BaseSize> {
+    pub fn size(&self) -> Result<TablesSize> {
         if !self.exists() {
-            return Ok(BaseSize::default());
+            return Ok(TablesSize::default());
         }
         let file = self.file_len()?;
         let mut held = 0;
@@ -169,7 +170,7 @@ impl Base {
                 Ok(stats.stored_bytes())
             })?;
         }
-        Ok(BaseSize { file, held })
+        Ok(TablesSize { file, held })
     }
 
     fn file_len(&self) -> Result<u64> {
@@ -399,7 +400,7 @@ pub struct Rewritten;
 
 type TableChanges = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// What may go wrong inside [`Base::guarded`].
+/// What may go wrong inside [`TablesFile::guarded`].
 enum Fault {
     Redb(redb::Error),
     Service(ServiceError),
