@@ -9,10 +9,11 @@ use cas_client::store::lock::Patience;
 use cas_client::store::{Access, LetIn, Store, Visit, now_ns};
 use cas_client::vault::Vault;
 use cas_client::{ClientError, Result, discover, identity, remembered};
+use cas_net::Waiting;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Set by Ctrl-C; every long operation looks at it.
@@ -87,7 +88,13 @@ impl Workplace {
         let identities = self.identities()?;
         let device = identities[0].device_seed();
         let rack = std::env::var("CAS_RACK").ok();
-        with(&Reach { address, device: &device, rack, state: &self.places.state })
+        let (printer, said) = (self.printer, AtomicBool::new(false));
+        let waiting = Waiting(Arc::new(move |index| {
+            if !said.swap(true, Ordering::Relaxed) {
+                printer.say(format!("{index} does not answer: waiting for it"));
+            }
+        }));
+        with(&Reach { address, device: &device, rack, state: &self.places.state, waiting: Some(waiting) })
     }
 
     /// The identity file.

@@ -115,7 +115,8 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let (at, client) = (network(fakes::NODE_SEED, Settings::default()), network([3; 32], Settings::default()));
-        let sink = Arc::new(Sink { key: SigningKey::from_seed(&fakes::NODE_SEED), block: block(0, BLOCK).bytes });
+        let sink =
+            Arc::new(Sink { key: SigningKey::from_seed(&fakes::NODE_SEED), block: block(0, BLOCK).bytes.into() });
         let (node, index) = (sink.clone(), Arc::new(FakeIndex::default()));
         let services = Services::new()
             .with(Family::Node, NodeHandler::new(move |_| Ok(node.clone() as Arc<dyn Node>)))
@@ -191,7 +192,7 @@ fn blocks() -> Vec<PutBlock> {
 }
 
 fn raw_push(desk: &Desk, cost: &mut Cost) {
-    let requests: Vec<_> = blocks().into_iter().map(|block| Bytes::from(block.bytes)).collect();
+    let requests: Vec<_> = blocks().into_iter().map(|block| block.bytes).collect();
     cost.add(ROUND * BLOCK, || assert_eq!(raw_round(desk, 64, requests), ROUND * 5));
 }
 

@@ -30,6 +30,7 @@ pub mod server;
 mod transport;
 pub mod wire;
 
+pub use bytes::Bytes;
 pub use error::{Result, ServiceError};
 pub use grant::Grant;
 pub use index::{
@@ -42,4 +43,4 @@ pub use node::{
 };
 pub use receipt::{Receipt, Received};
 pub use remote::{RemoteIndex, RemoteNode};
-pub use transport::{Connection, Identity, Introduce, Network, RawCall, Settings};
+pub use transport::{Connection, Identity, Introduce, Network, RawCall, Settings, Waiting};

@@ -2,7 +2,7 @@
 
 use crate::chain::{PendingChain, Returned, Way};
 use crate::wire::wire;
-use crate::{Delete, Grant, Receipt, Result, ServiceError};
+use crate::{Bytes, Delete, Grant, Receipt, Result, ServiceError};
 use cas_core::frame::Header;
 use cas_core::id::{BlockId, DomainId, Epoch, Kind, PublicKey, Sum};
 use std::sync::mpsc;
@@ -25,8 +25,8 @@ pub struct PutBlock {
     pub domain: DomainId,
     /// BLAKE3 of the bytes.
     pub sum: Sum,
-    /// The bytes to store.
-    pub bytes: Vec<u8>,
+    /// The bytes to store. Clones share them: they may go to several nodes.
+    pub bytes: Bytes,
 }
 
 /// A stored block, without its bytes.
@@ -268,11 +268,17 @@ pub trait Node: Send + Sync {
 fn named(id: &BlockId, bytes: Vec<u8>) -> Result<Found> {
     let sum = Sum::of(&bytes);
     if let Ok((header, _)) = Header::parse(&bytes) {
-        return Ok(Found::Here(PutBlock { id: *id, kind: header.kind, domain: header.domain, sum, bytes }));
+        return Ok(Found::Here(PutBlock {
+            id: *id,
+            kind: header.kind,
+            domain: header.domain,
+            sum,
+            bytes: bytes.into(),
+        }));
     }
     let kind = [Kind::Snapshot, Kind::Keyring].into_iter().find(|kind| BlockId::of_object(*kind, &bytes) == *id);
     Ok(match kind {
-        Some(kind) => Found::Here(PutBlock { id: *id, kind, domain: DomainId::ZERO, sum, bytes }),
+        Some(kind) => Found::Here(PutBlock { id: *id, kind, domain: DomainId::ZERO, sum, bytes: bytes.into() }),
         None => Found::Damaged(format!("block {id} is neither a frame nor the object of its name")),
     })
 }

@@ -117,7 +117,7 @@ fn every_method_of_a_node_arrives_with_its_arguments_and_its_answer() {
 #[test]
 fn a_refused_put_is_an_error_and_not_a_receipt() {
     let desk = Desk::new(ServerSettings::default());
-    let wrong = PutBlock { bytes: vec![1; 100], ..block(1, 100) };
+    let wrong = PutBlock { bytes: vec![1; 100].into(), ..block(1, 100) };
     let refused = desk.remote.put(&grant(), vec![wrong]).unwrap().wait().unwrap_err();
     assert!(matches!(refused, ServiceError::Damaged { .. }), "{refused}");
 }

@@ -6,8 +6,8 @@ use cas_net::address::Address;
 use cas_net::server::{Server, ServerSettings};
 use cas_net::*;
 use fakes::*;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 fn patient() -> Settings {
@@ -71,6 +71,19 @@ fn nobody_at_the_address_is_an_error_within_the_patience() {
     let error = RemoteNode::new(&client, &address).stats().unwrap_err();
     assert!(matches!(error, ServiceError::Unreachable { .. }), "{error}");
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
+#[test]
+fn whoever_waits_for_a_peer_that_does_not_answer_hears_of_it() {
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let heard = Arc::<Mutex<Vec<String>>>::default();
+    let hear = heard.clone();
+    let waiting = Some(Waiting(Arc::new(move |peer| hear.lock().unwrap().push(peer.to_owned()))));
+    let (patience, reconnect) = (Duration::from_secs(5), Duration::from_secs(4));
+    let client = network(CLIENT_SEED, Settings { patience, reconnect, waiting, ..hasty() });
+    let address = Address::new(Identity::from_seed(&NODE_SEED).public(), free);
+    assert!(RemoteNode::new(&client, &address).stats().is_err());
+    assert_eq!(heard.lock().unwrap()[..], [free.to_string()]);
 }
 
 #[test]
@@ -239,14 +252,14 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
 /// Passes datagrams of one client on to a server that can be exchanged.
 struct Relay {
     front: std::net::SocketAddr,
-    back: Arc<std::sync::Mutex<std::net::SocketAddr>>,
+    back: Arc<Mutex<std::net::SocketAddr>>,
 }
 
 impl Relay {
     fn start(back: std::net::SocketAddr) -> Self {
         let (front, out) = (socket(), socket());
-        let relay = Self { front: front.local_addr().unwrap(), back: Arc::new(std::sync::Mutex::new(back)) };
-        let client = Arc::new(std::sync::Mutex::new(relay.front));
+        let relay = Self { front: front.local_addr().unwrap(), back: Arc::new(Mutex::new(back)) };
+        let client = Arc::new(Mutex::new(relay.front));
         let (to, seen) = (relay.back.clone(), client.clone());
         let (front_in, out_in) = (front.try_clone().unwrap(), out.try_clone().unwrap());
         std::thread::spawn(move || {

@@ -84,7 +84,13 @@ fn blocks(numbers: std::ops::Range<usize>, len: usize) -> Vec<PutBlock> {
         let header = Header { kind: Kind::Data, domain: DomainId([3; 16]), x, children: Vec::new() };
         let mut bytes = header.encode();
         bytes.resize(len.max(bytes.len()), n as u8);
-        PutBlock { id: header.id(), kind: header.kind, domain: header.domain, sum: Sum::of(&bytes), bytes }
+        PutBlock {
+            id: header.id(),
+            kind: header.kind,
+            domain: header.domain,
+            sum: Sum::of(&bytes),
+            bytes: bytes.into(),
+        }
     };
     numbers.map(block).collect()
 }

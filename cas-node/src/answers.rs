@@ -92,7 +92,7 @@ impl Node for Store {
     }
 
     fn get(&self, id: &BlockId) -> Result<Vec<u8>> {
-        self.read(id).map(|block| block.bytes)
+        self.read(id).map(|block| block.bytes.into())
     }
 
     fn get_many(&self, ids: &[BlockId], byte_limit: u64) -> Result<Vec<Found>> {
@@ -183,7 +183,7 @@ impl Store {
             let error = match self.shared.files.read(id, &place) {
                 Ok((record, bytes)) => {
                     let Record { domain, sum, .. } = record;
-                    return Ok(PutBlock { id: *id, kind: place.kind, domain, sum, bytes });
+                    return Ok(PutBlock { id: *id, kind: place.kind, domain, sum, bytes: bytes.into() });
                 }
                 Err(e) => e,
             };

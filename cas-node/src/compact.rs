@@ -240,7 +240,7 @@ fn copy_out(store: &Store, number: u32, saved: Option<At>, tight: bool) -> Resul
 /// A record to copy; nothing if its bytes are wrong, which is noted.
 fn read(store: &Store, id: &BlockId, place: &Place) -> Result<Option<Copied>> {
     match store.shared.files.read(id, place) {
-        Ok((record, body)) => Ok(Some(Copied { record, body, from: place.at })),
+        Ok((record, body)) => Ok(Some(Copied { record, body: body.into(), from: place.at })),
         Err(e @ ServiceError::Damaged { .. }) => {
             store.shared.write().mark_damaged(*id, place.at, e.to_string());
             Ok(None)

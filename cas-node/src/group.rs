@@ -8,7 +8,7 @@ use crate::index::Place;
 use crate::record::{At, HEADER_LEN, Record, Salt, What};
 use crate::shared::Shared;
 use cas_core::id::{BlockId, Epoch};
-use cas_net::{Delete, Deleted, PutBlock, Received, Result};
+use cas_net::{Bytes, Delete, Deleted, PutBlock, Received, Result};
 use std::collections::HashMap;
 
 /// What a caller found out about a block before it asked: reading old bytes is not the writer's work.
@@ -26,7 +26,7 @@ pub struct Copied {
     /// Its record as it was read.
     pub record: Record,
     /// Its body, verified.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// Where it lay.
     pub from: At,
 }
@@ -38,7 +38,7 @@ pub struct Written {
     /// What it says.
     pub record: Record,
     header: [u8; HEADER_LEN],
-    body: Vec<u8>,
+    body: Bytes,
 }
 
 /// A group under construction.
@@ -73,7 +73,7 @@ impl<'a> Group<'a> {
     /// Says of dead block records that they are dead.
     pub fn bury(&mut self, dead: &[(BlockId, At)]) {
         for (id, at) in dead {
-            self.append(Record::delete(*id, Epoch::ZERO, *at), Vec::new());
+            self.append(Record::delete(*id, Epoch::ZERO, *at), Bytes::new());
         }
     }
 
@@ -131,14 +131,14 @@ impl<'a> Group<'a> {
         if place.put_epoch >= delete.epoch || floor >= delete.epoch {
             return Ok(Deleted::Kept);
         }
-        self.append(Record::delete(delete.id, delete.epoch, place.at), Vec::new());
+        self.append(Record::delete(delete.id, delete.epoch, place.at), Bytes::new());
         self.after.insert(delete.id, None);
         Ok(Deleted::Gone)
     }
 
     /// A floor. It counts for deletes of later groups only: its caller waits for its sync.
     pub fn floor(&mut self, partition: u16, epoch: Epoch) {
-        self.append(Record::floor(partition, epoch), Vec::new());
+        self.append(Record::floor(partition, epoch), Bytes::new());
     }
 
     /// A copy of a block, if it still lies where it was read.
@@ -164,14 +164,14 @@ impl<'a> Group<'a> {
             What::Block | What::End => false,
         };
         if needed {
-            self.append(*note, Vec::new());
+            self.append(*note, Bytes::new());
         }
         Ok(())
     }
 
     /// The end mark.
     pub fn end_mark(&mut self) {
-        self.append(Record::note(What::End, BlockId::ZERO, Epoch::ZERO), Vec::new());
+        self.append(Record::note(What::End, BlockId::ZERO, Epoch::ZERO), Bytes::new());
     }
 
     fn place(&self, id: &BlockId) -> Result<Option<Place>> {
@@ -194,7 +194,7 @@ impl<'a> Group<'a> {
 
     fn touch(&mut self, id: &BlockId, place: Place, received: Received, epoch: Epoch) {
         if place.put_epoch < epoch {
-            self.append(Record::note(What::Touch, *id, epoch), Vec::new());
+            self.append(Record::note(What::Touch, *id, epoch), Bytes::new());
             self.after.insert(*id, Some((Place { put_epoch: epoch, ..place }, received)));
         }
     }
@@ -218,7 +218,7 @@ impl<'a> Group<'a> {
         received
     }
 
-    fn append(&mut self, record: Record, body: Vec<u8>) -> At {
+    fn append(&mut self, record: Record, body: Bytes) -> At {
         let (at, record) = (self.at, Record { group: self.number, ..record });
         let end = u64::from(at.offset) + record.total_len();
         self.at.offset = u32::try_from(end).expect("a segment is begun with room for the largest group");

@@ -33,7 +33,7 @@ fn block(n: u64) -> PutBlock {
     let bytes: Vec<u8> =
         (0..200 + n % 700).flat_map(|i| (n * 31 + i).to_le_bytes()).take(64 + n as usize % 900).collect();
     let id = BlockId::of_object(Kind::Snapshot, &bytes);
-    PutBlock { id, kind: Kind::Snapshot, domain: DomainId([1; 16]), sum: Sum::of(&bytes), bytes }
+    PutBlock { id, kind: Kind::Snapshot, domain: DomainId([1; 16]), sum: Sum::of(&bytes), bytes: bytes.into() }
 }
 
 fn put(store: &Store, epoch: u64, numbers: &[u64]) {

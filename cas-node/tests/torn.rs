@@ -47,7 +47,7 @@ fn half_a_copy_never_hides_what_it_was_copied_from() {
     // As a crash in the midst of a group leaves it: a copy without its bytes, something good behind.
     let path = &segments(dir.path())[0];
     let mut bytes = std::fs::read(path).unwrap();
-    for (block, body) in [(&one, vec![0; one.bytes.len()]), (&other, other.bytes.clone())] {
+    for (block, body) in [(&one, vec![0; one.bytes.len()]), (&other, other.bytes.to_vec())] {
         let record = Record {
             what: What::Block,
             kind: Some(block.kind),
@@ -84,11 +84,13 @@ fn records_that_somebody_wrote_into_his_block_are_never_believed() {
     let store = Store::open(dir.path(), options()).unwrap();
     put(&store, 5, &victim);
     let mut evil = block(2, 0, 0);
+    let mut bytes = evil.bytes.to_vec();
     for target in [32, 148, 0] {
         let at = At { segment: 0, offset: target };
-        evil.bytes.extend(Record::delete(victim.id, Epoch::ZERO, at).encode(Salt([0; 8])));
-        evil.bytes.extend(Record::floor(victim.id.partition(), Epoch(u64::MAX)).encode(Salt::of(&[0; 32], 0)));
+        bytes.extend(Record::delete(victim.id, Epoch::ZERO, at).encode(Salt([0; 8])));
+        bytes.extend(Record::floor(victim.id.partition(), Epoch(u64::MAX)).encode(Salt::of(&[0; 32], 0)));
     }
+    evil.bytes = bytes.into();
     evil.sum = cas_core::id::Sum::of(&evil.bytes);
     put(&store, 5, &evil);
     put(&store, 5, &block(3, 0, 10));

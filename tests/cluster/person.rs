@@ -37,7 +37,7 @@ impl Person {
         let (dir, identity) = (tempfile::tempdir().unwrap(), Identity::from_random(&random()));
         fs::create_dir(dir.path().join("src")).unwrap();
         let device = identity.device_seed();
-        let reach = Reach { address: world.address(), device: &device, rack: None, state: dir.path() };
+        let reach = Reach { address: world.address(), device: &device, rack: None, state: dir.path(), waiting: None };
         let login = Login { user: "ada".into(), password: Password::new(PASSWORD), label: "test".into() };
         Cluster::reach(&reach).unwrap().rights().login(&login).unwrap();
         let store = Store::connect(&reach).unwrap();
@@ -54,7 +54,7 @@ impl Person {
     /// The same identity on a new machine, which has seen nothing yet.
     pub fn forget_what_was_seen(&mut self, world: &World) {
         let (state, device) = (self.dir.path().join("new machine"), self.identity.device_seed());
-        let reach = Reach { address: world.address(), device: &device, rack: None, state: &state };
+        let reach = Reach { address: world.address(), device: &device, rack: None, state: &state, waiting: None };
         self.store = Store::connect(&reach).unwrap();
         self.vault = Vault::open(&self.store, vec![self.identity.clone()], None, &state).unwrap();
         self.admit();

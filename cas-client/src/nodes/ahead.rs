@@ -125,7 +125,7 @@ fn arrived(node: NodeId, asked: &[BlockId], found: Result<Vec<Found>>, choice: &
     let mut here: HashMap<BlockId, Vec<u8>> = HashMap::new();
     for found in found.unwrap_or_default() {
         if let Found::Here(block) = found {
-            here.insert(block.id, block.bytes);
+            here.insert(block.id, block.bytes.into());
         }
     }
     let mut blocks = shared.lock();

@@ -247,7 +247,7 @@ impl<'r, 'v> Race<'r, 'v> {
 fn only(id: &BlockId, found: Vec<Found>) -> Result<Vec<u8>> {
     let only: Option<[Found; 1]> = found.try_into().ok();
     match only {
-        Some([Found::Here(block)]) if block.id == *id => Ok(block.bytes),
+        Some([Found::Here(block)]) if block.id == *id => Ok(block.bytes.into()),
         Some([Found::Absent]) => Err(ServiceError::NotFound { what: "block", name: id.to_string() }),
         Some([Found::Damaged(detail)]) => Err(ServiceError::Damaged { what: format!("block {id}"), detail }),
         _ => Err(ServiceError::Protocol("GetMany: not what was asked for".into())),

@@ -1,8 +1,8 @@
 //! Reads one file and turns its bytes into blocks: small, cut, sparse.
 //!
-//! Promise: what comes out is what was read, in order; holes stay holes; memory is one buffer and one
-//! batch, whatever the size of the file.
+//! Promise: what comes out is what was read, in order; holes stay holes; memory is a few buffers, whatever the size of the file.
 
+use super::buffers::Buffers;
 use super::upload::{Group, NewBlock, Uploader};
 use crate::error::{ClientError, Result};
 use cas_core::chunk::Chunker;
@@ -10,6 +10,7 @@ use cas_core::domain::DomainRecord;
 use cas_core::frame::Sealer;
 use cas_core::id::{BlockId, Kind};
 use cas_core::manifest::{BuiltBlock, Content, ListBuilder, ListRoot, Piece};
+use cas_net::Bytes;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -73,7 +74,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Adds a data block; asks if there are enough.
-    pub fn data(&mut self, plaintext: Vec<u8>, sealer: &mut Sealer) -> Result<Piece> {
+    pub fn data(&mut self, plaintext: Bytes, sealer: &mut Sealer) -> Result<Piece> {
         let keys = self.uploader.keys();
         let key = keys.content_key(Kind::Data, &plaintext);
         let id = keys.block_id(Kind::Data, &key, &[]);
@@ -85,7 +86,7 @@ impl<'a> Batch<'a> {
     /// Adds a page or list.
     pub fn built(&mut self, built: BuiltBlock, sealer: &mut Sealer) -> Result<()> {
         let BuiltBlock { kind, plaintext, key, id, children } = built;
-        self.add(NewBlock { kind, plaintext, key, id, children }, sealer)
+        self.add(NewBlock { kind, plaintext: plaintext.into(), key, id, children }, sealer)
     }
 
     fn add(&mut self, block: NewBlock, sealer: &mut Sealer) -> Result<()> {
@@ -128,13 +129,13 @@ pub struct ContentReader<'a> {
     uploader: &'a Uploader,
     chunker: &'a Chunker,
     record: &'a DomainRecord,
-    buffer: Vec<u8>,
+    buffers: Buffers,
 }
 
 impl<'a> ContentReader<'a> {
     /// A reader; one per thread.
     pub fn new(uploader: &'a Uploader, chunker: &'a Chunker, record: &'a DomainRecord) -> Self {
-        Self { uploader, chunker, record, buffer: Vec::new() }
+        Self { uploader, chunker, record, buffers: Buffers::default() }
     }
 
     /// Reads a file whose stat said `size`, of which `allocated` bytes lie on the disk. Blocks of small files go into `small`; large files
@@ -176,7 +177,7 @@ impl<'a> ContentReader<'a> {
         let content = match bytes.len() {
             0 => Content::None,
             n if n <= self.record.inline_limit as usize => Content::Inline(bytes),
-            _ => Content::Pieces(vec![batch.data(bytes, sealer)?]),
+            _ => Content::Pieces(vec![batch.data(bytes.into(), sealer)?]),
         };
         Ok(Stored { content, size, list: None })
     }
@@ -218,26 +219,11 @@ impl<'a> ContentReader<'a> {
         lists: &mut FileLists<'_>,
         sealer: &mut Sealer,
     ) -> std::result::Result<u64, ReadError> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(BUFFER.max(2 * self.chunker.max()), 0);
-        let done = self.cut_region(file, start, stop, &mut buffer, lists, sealer);
-        self.buffer = buffer;
-        done
-    }
-
-    fn cut_region(
-        &self,
-        file: &File,
-        start: u64,
-        stop: u64,
-        buffer: &mut [u8],
-        lists: &mut FileLists<'_>,
-        sealer: &mut Sealer,
-    ) -> std::result::Result<u64, ReadError> {
-        let (mut from, mut to) = (0, 0);
-        let mut read_at = start;
-        let mut ended = false;
+        let size = BUFFER.max(2 * self.chunker.max());
+        let (mut read_at, mut rest, mut ended) = (start, Bytes::new(), false);
         loop {
+            let (mut buffer, mut to) = (self.buffers.take(size), rest.len());
+            buffer[..to].copy_from_slice(&rest);
             while !ended && to < buffer.len() {
                 let wanted = (buffer.len() - to).min(usize::try_from(stop - read_at).unwrap_or(usize::MAX));
                 match file.read_at(&mut buffer[to..to + wanted], read_at) {
@@ -250,18 +236,18 @@ impl<'a> ContentReader<'a> {
                     Err(e) => return Err(e.into()),
                 }
             }
-            while to - from >= self.chunker.max() || (ended && from < to) {
-                let len = self.chunker.cut(&buffer[from..to]);
-                lists.data(buffer[from..from + len].to_vec(), sealer)?;
-                from += len;
+            let is_little = to < size / 2;
+            rest = self.buffers.lend(buffer, to);
+            while rest.len() >= self.chunker.max() || (ended && !rest.is_empty()) {
+                let block = rest.split_to(self.chunker.cut(&rest));
+                // A little block must not hold a large buffer.
+                let block = if is_little { Bytes::copy_from_slice(&block) } else { block };
+                lists.data(block, sealer)?;
             }
             if ended {
                 return Ok(read_at);
             }
             self.uploader.check()?;
-            buffer.copy_within(from..to, 0);
-            to -= from;
-            from = 0;
         }
     }
 }
@@ -313,7 +299,7 @@ impl<'a> FileLists<'a> {
         if len > 0 { self.piece(Piece::hole(len), sealer) } else { Ok(()) }
     }
 
-    fn data(&mut self, plaintext: Vec<u8>, sealer: &mut Sealer) -> Result<()> {
+    fn data(&mut self, plaintext: Bytes, sealer: &mut Sealer) -> Result<()> {
         let piece = self.batch.data(plaintext, sealer)?;
         self.piece(piece, sealer)
     }

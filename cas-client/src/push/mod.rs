@@ -12,6 +12,7 @@
 //! Memory is bounded by windows, whatever is pushed.
 
 mod ahead;
+mod buffers;
 mod commit;
 mod content;
 mod counters;

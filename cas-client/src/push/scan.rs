@@ -276,7 +276,7 @@ impl<'a> Scanner<'a> {
             entry.xattrs = xattrs;
             return Ok(());
         }
-        entry.xattr_block = Some(batch.data(encoded, sealer)?);
+        entry.xattr_block = Some(batch.data(encoded.into(), sealer)?);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::nodes::{Nodes, Places, Sent, View};
 use cas_core::frame::{Compression, Header, Sealer};
 use cas_core::id::{BlockId, DomainId, Kind, Sum};
 use cas_core::secret::{ContentKey, DomainKeys};
-use cas_net::{Grant, Index, PutBlock, Receipt, Registration, SessionId};
+use cas_net::{Bytes, Grant, Index, PutBlock, Receipt, Registration, SessionId};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +29,7 @@ pub struct NewBlock {
     /// What it is.
     pub kind: Kind,
     /// Its content.
-    pub plaintext: Vec<u8>,
+    pub plaintext: Bytes,
     /// Its key.
     pub key: ContentKey,
     /// Its name.
@@ -223,7 +223,7 @@ impl Uploader {
             let frame = sealer.seal(&self.keys, block.kind, &block.plaintext, &block.key, &block.children);
             self.counters.stored(block.kind, block.plaintext.len(), frame.bytes.len());
             let (id, kind, domain) = (block.id, block.kind, self.keys.domain_id());
-            (PutBlock { id, kind, domain, sum: frame.sum, bytes: frame.bytes }, places)
+            (PutBlock { id, kind, domain, sum: frame.sum, bytes: frame.bytes.into() }, places)
         };
         let sealed = task.blocks.into_iter().map(seal).collect();
         let sent = self.nodes.put(&task.view, &task.grant, sealed);
@@ -349,6 +349,6 @@ fn in_tasks(blocks: Vec<(NewBlock, Places)>) -> Vec<Vec<(NewBlock, Places)>> {
 /// Puts one object (snapshot, removal, keyring) and waits until it is durable.
 pub fn put_object(nodes: &Nodes, grant: Grant, kind: Kind, domain: DomainId, object: &[u8]) -> Result<Vec<Receipt>> {
     let id = BlockId::of_object(kind, object);
-    let block = PutBlock { id, kind, domain, sum: Sum::of(object), bytes: object.to_vec() };
+    let block = PutBlock { id, kind, domain, sum: Sum::of(object), bytes: object.to_vec().into() };
     Ok(nodes.put_object(&grant, block)?)
 }

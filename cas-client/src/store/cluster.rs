@@ -15,7 +15,7 @@ use cas_net::rights::calls::ShowTicket;
 use cas_net::rights::{RemoteRights, Rights, Ticket};
 use cas_net::{
     Connection, Identity, Index, Introduce, Network, Node, NodeId, RawCall, RemoteIndex, RemoteNode, ServiceError,
-    Settings,
+    Settings, Waiting,
 };
 use std::collections::HashMap;
 use std::path::Path;
@@ -43,6 +43,8 @@ pub struct Reach<'a> {
     pub rack: Option<String>,
     /// Where what was seen last is kept.
     pub state: &'a Path,
+    /// Who hears that the index does not answer and is waited for.
+    pub waiting: Option<Waiting>,
 }
 
 /// A cluster: its index, asked as one device.
@@ -100,7 +102,8 @@ impl Cluster {
     /// # Errors
     /// No socket.
     pub fn reach(reach: &Reach<'_>) -> Result<Self> {
-        let network = Network::new(Identity::from_seed(reach.device), Settings::default());
+        let settings = Settings { waiting: reach.waiting.clone(), ..Settings::default() };
+        let network = Network::new(Identity::from_seed(reach.device), settings);
         let network = network.map_err(|e| ClientError::io("open a socket", e))?;
         let index = Arc::new(RemoteIndex::new(&network, &reach.address));
         let placement: Arc<dyn Placement> = Arc::new(RemoteCluster(index.connection().clone()));

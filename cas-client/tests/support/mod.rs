@@ -128,7 +128,7 @@ impl World {
         };
         let session = index.start_session(&start).unwrap().session;
         let (header, _) = Header::parse(&bytes).unwrap();
-        let put = PutBlock { id, kind: header.kind, domain: header.domain, sum: Sum::of(&bytes), bytes };
+        let put = PutBlock { id, kind: header.kind, domain: header.domain, sum: Sum::of(&bytes), bytes: bytes.into() };
         self.store.node().unwrap().put(&index.grant(session).unwrap(), vec![put]).unwrap().wait().unwrap();
         index.close_session(session).unwrap();
     }
@@ -186,7 +186,7 @@ impl World {
                 headers.push(Header { kind, domain, x, children }.encode());
             }
             if !present {
-                puts.push(PutBlock { id: *id, kind: block.kind, domain, sum: frame.sum, bytes: frame.bytes });
+                puts.push(PutBlock { id: *id, kind: block.kind, domain, sum: frame.sum, bytes: frame.bytes.into() });
             }
         }
         let receipt = self.store.node().unwrap().put(&answer.grant, puts).unwrap().wait().unwrap();

@@ -129,7 +129,7 @@ impl Node for MemNode {
     }
     fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt> {
         let (sender, pending) = PendingReceipt::new();
-        let blocks = blocks.into_iter().map(|b| (b.kind, b.domain, b.id, b.bytes)).collect();
+        let blocks = blocks.into_iter().map(|b| (b.kind, b.domain, b.id, b.bytes.into())).collect();
         sender.send(Ok(self.put_all(grant, blocks))).unwrap();
         Ok(pending)
     }

@@ -64,7 +64,7 @@ impl Node for RemoteNode {
 
     fn put(&self, grant: &Grant, blocks: Vec<PutBlock>) -> Result<PendingReceipt> {
         let heads = blocks.iter().map(head).collect();
-        let bodies: Vec<_> = blocks.into_iter().map(|block| Bytes::from(block.bytes)).collect();
+        let bodies: Vec<_> = blocks.into_iter().map(|block| block.bytes).collect();
         let bytes: usize = bodies.iter().map(Bytes::len).sum();
         let outgoing = self.connection.outgoing(&Put { grant: *grant, blocks: heads }, bodies)?;
         let network = self.connection.network();
@@ -87,7 +87,7 @@ impl Node for RemoteNode {
 
     fn put_on(&self, grant: &Grant, blocks: Vec<PutBlock>, way: Way) -> Result<PendingChain, Returned> {
         let heads: Vec<PutHead> = blocks.iter().map(head).collect();
-        let bodies: Vec<_> = blocks.into_iter().map(|block| Bytes::from(block.bytes)).collect();
+        let bodies: Vec<_> = blocks.into_iter().map(|block| block.bytes).collect();
         let bytes: usize = bodies.iter().map(Bytes::len).sum();
         let call = PutOn { grant: *grant, way, blocks: heads.clone() };
         let outgoing = match self.connection.outgoing(&call, bodies.clone()) {
@@ -117,8 +117,9 @@ impl Node for RemoteNode {
         exchange.end();
         let found = exchange.bodies();
         let count = found.len();
-        let only: Option<[Vec<u8>; 1]> = found.try_into().ok();
-        only.map(|[body]| body).ok_or_else(|| ServiceError::Protocol(format!("Get: {count} bodies for one block")))
+        let only: Option<[Bytes; 1]> = found.try_into().ok();
+        only.map(|[body]| body.into())
+            .ok_or_else(|| ServiceError::Protocol(format!("Get: {count} bodies for one block")))
     }
 
     fn get_many(&self, ids: &[BlockId], byte_limit: u64) -> Result<Vec<Found>> {
@@ -204,7 +205,7 @@ async fn found(connection: Connection, ids: Vec<BlockId>, byte_limit: u64) -> Re
 }
 
 /// Blocks by their heads and bodies, if those are what was asked for.
-fn many(asked: &[BlockId], heads: Vec<FoundHead>, bodies: Vec<Vec<u8>>) -> Result<Vec<Found>> {
+fn many(asked: &[BlockId], heads: Vec<FoundHead>, bodies: Vec<Bytes>) -> Result<Vec<Found>> {
     let wrong = |what: &str| ServiceError::Protocol(format!("GetMany: {what}"));
     if heads.len() != asked.len() {
         return Err(wrong(&format!("{} answers for {} ids", heads.len(), asked.len())));
@@ -242,7 +243,7 @@ fn pending() -> (Answer, PendingReceipt, Arc<Notify>) {
 fn whole(heads: Vec<PutHead>, bodies: Vec<Bytes>) -> Vec<PutBlock> {
     let block = |(head, bytes): (PutHead, Bytes)| {
         let PutHead { id, kind, domain, sum } = head;
-        PutBlock { id, kind, domain, sum, bytes: bytes.into() }
+        PutBlock { id, kind, domain, sum, bytes }
     };
     heads.into_iter().zip(bodies).map(block).collect()
 }

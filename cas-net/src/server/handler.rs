@@ -5,7 +5,7 @@ use crate::calls::{Call, Family};
 use crate::chain::PendingChain;
 use crate::limits::MAX_REQUEST_ITEMS;
 use crate::wire::{decode, encode};
-use crate::{PendingReceipt, Result, ServiceError};
+use crate::{Bytes, PendingReceipt, Result, ServiceError};
 
 /// Answers the requests of one family.
 ///
@@ -47,7 +47,7 @@ pub struct Request {
     pub(super) family: Family,
     pub(super) method: u16,
     pub(super) message: Vec<u8>,
-    pub(super) bodies: Vec<Vec<u8>>,
+    pub(super) bodies: Vec<Bytes>,
 }
 
 impl Request {
@@ -62,7 +62,7 @@ impl Request {
     }
 
     /// The bodies; afterwards it has none.
-    pub fn bodies(&mut self) -> Vec<Vec<u8>> {
+    pub fn bodies(&mut self) -> Vec<Bytes> {
         std::mem::take(&mut self.bodies)
     }
 
@@ -96,7 +96,7 @@ impl Request {
 #[derive(Debug)]
 pub struct Reply {
     pub(super) message: Vec<u8>,
-    pub(super) bodies: Vec<Vec<u8>>,
+    pub(super) bodies: Vec<Bytes>,
     pub(super) second: Option<Second>,
 }
 
@@ -120,7 +120,7 @@ impl Reply {
 
     /// With these bodies.
     #[must_use]
-    pub fn with_bodies(self, bodies: Vec<Vec<u8>>) -> Self {
+    pub fn with_bodies(self, bodies: Vec<Bytes>) -> Self {
         Self { bodies, ..self }
     }
 
@@ -138,6 +138,6 @@ impl Reply {
 
     /// Bytes it holds.
     pub(super) fn size(&self) -> usize {
-        self.message.len() + self.bodies.iter().map(Vec::len).sum::<usize>()
+        self.message.len() + self.bodies.iter().map(Bytes::len).sum::<usize>()
     }
 }

@@ -22,7 +22,7 @@ struct Large;
 
 impl Handler for Large {
     fn handle(&self, _: &Peer, _: Request) -> Result<Reply> {
-        Ok(Reply::of::<node::Get>(&()).with_bodies(vec![vec![7; 4 << 20]]))
+        Ok(Reply::of::<node::Get>(&()).with_bodies(vec![vec![7; 4 << 20].into()]))
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Handler, Peer, Reply, Request};
 use crate::calls::Call;
 use crate::calls::node::*;
 use crate::limits::{MAX_BODIES, MAX_BODY, MAX_BODY_BYTES, MAX_ROWS};
-use crate::{Found, Node, PutBlock, Result, ServiceError};
+use crate::{Bytes, Found, Node, PutBlock, Result, ServiceError};
 use std::sync::Arc;
 
 /// Bytes in one answer before its last block.
@@ -66,12 +66,12 @@ fn put_on(node: &dyn Node, request: &mut Request) -> Result<Reply> {
     Ok(Reply::of::<PutOn>(&()).with_chain(chain))
 }
 
-fn blocks(heads: Vec<PutHead>, bodies: Vec<Vec<u8>>) -> Result<Vec<PutBlock>> {
+fn blocks(heads: Vec<PutHead>, bodies: Vec<Bytes>) -> Result<Vec<PutBlock>> {
     if bodies.len() != heads.len() {
         let (blocks, bodies) = (heads.len(), bodies.len());
         return Err(ServiceError::Protocol(format!("Put: {blocks} blocks are named, {bodies} bodies follow")));
     }
-    let block = |(head, bytes): (PutHead, Vec<u8>)| PutBlock {
+    let block = |(head, bytes): (PutHead, Bytes)| PutBlock {
         id: head.id,
         kind: head.kind,
         domain: head.domain,
@@ -106,5 +106,5 @@ fn get_many(node: &dyn Node, request: &Request) -> Result<Reply> {
 
 fn get(node: &dyn Node, request: &Request) -> Result<Reply> {
     let call: Get = request.take()?;
-    Ok(Reply::of::<Get>(&()).with_bodies(vec![node.get(&call.id)?]))
+    Ok(Reply::of::<Get>(&()).with_bodies(vec![node.get(&call.id)?.into()]))
 }

@@ -86,8 +86,7 @@ async fn answer(
     }
     // Not before: answers that wait for their bytes are as many as workers.
     drop(worker);
-    let bodies = reply.bodies.into_iter().map(Bytes::from).collect();
-    Parcel::answer(Status::Done, &reply.message, bodies).write(send.stream(), stall).await?;
+    Parcel::answer(Status::Done, &reply.message, reply.bodies).write(send.stream(), stall).await?;
     let second = match reply.second {
         None => return Ok(()),
         Some(Second::Receipt(pending)) => later(pending, recv).await,
@@ -177,7 +176,7 @@ async fn handle(
 
 /// The bytes of an answer, within the limits.
 fn size(reply: &Reply) -> Result<usize> {
-    let longest = reply.bodies.iter().map(Vec::len).max().unwrap_or(0);
+    let longest = reply.bodies.iter().map(Bytes::len).max().unwrap_or(0);
     let fits = reply.message.len() <= MAX_ANSWER
         && reply.bodies.len() <= MAX_BODIES
         && longest <= MAX_BODY

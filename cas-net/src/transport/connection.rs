@@ -6,7 +6,7 @@
 use super::dial::dial;
 use super::failure::{Failure, StreamError, stream_code};
 use super::frame::{Frames, Parcel, Sending};
-use super::network::Network;
+use super::network::{Network, Waiting};
 use crate::address::Address;
 use crate::calls::{Call, Family};
 use crate::envelope::{RequestEnvelope, Status};
@@ -186,7 +186,11 @@ impl Connection {
             };
             let now = Instant::now();
             match &failure {
-                Failure::NotBegun(_) if now < reconnect => {}
+                Failure::NotBegun(_) if now < reconnect => {
+                    if let Some(Waiting(hear)) = &settings.waiting {
+                        hear(&self.peer());
+                    }
+                }
                 Failure::Lost(_) if outgoing.again && lost < LOST_TRIES && now < until => lost += 1,
                 Failure::Silent(_) if outgoing.again && now < reconnect => {}
                 Failure::Final(ServiceError::Busy(_)) if now + self.pause(refused) < busy => {
@@ -332,7 +336,7 @@ pub(crate) struct Exchange {
     recv: RecvStream,
     stall: Duration,
     message: Vec<u8>,
-    bodies: Vec<Vec<u8>>,
+    bodies: Vec<Bytes>,
 }
 
 impl Exchange {
@@ -371,7 +375,7 @@ impl Exchange {
         self.keep(read.unwrap_or_else(|_| Err(too_late())))
     }
 
-    fn keep(&mut self, read: Result<(Vec<u8>, Vec<Vec<u8>>), Failure>) -> Result<(), Failure> {
+    fn keep(&mut self, read: Result<(Vec<u8>, Vec<Bytes>), Failure>) -> Result<(), Failure> {
         match read {
             Ok((message, bodies)) => {
                 (self.message, self.bodies) = (message, bodies);
@@ -400,13 +404,13 @@ impl Exchange {
     }
 
     /// The bodies that came with it.
-    pub(crate) fn bodies(&mut self) -> Vec<Vec<u8>> {
+    pub(crate) fn bodies(&mut self) -> Vec<Bytes> {
         std::mem::take(&mut self.bodies)
     }
 }
 
 /// An answer may take as long as the caller is patient: the time-out for silence begins with its first byte.
-async fn read_answer(recv: &mut RecvStream, stall: Duration) -> Result<(Vec<u8>, Vec<Vec<u8>>), Failure> {
+async fn read_answer(recv: &mut RecvStream, stall: Duration) -> Result<(Vec<u8>, Vec<Bytes>), Failure> {
     let (envelope, lens) = Frames::new(recv, Duration::MAX).answer().await?;
     let mut frames = Frames::new(recv, stall);
     let message = frames.bytes(envelope.message_len as usize).await?;

@@ -113,10 +113,10 @@ impl<'a> Frames<'a> {
     }
 
     /// All bodies.
-    pub async fn bodies(&mut self, lens: &[u32]) -> Result<Vec<Vec<u8>>, StreamError> {
+    pub async fn bodies(&mut self, lens: &[u32]) -> Result<Vec<Bytes>, StreamError> {
         let mut bodies = Vec::with_capacity(lens.len());
         for len in lens {
-            bodies.push(self.bytes(*len as usize).await?);
+            bodies.push(self.bytes(*len as usize).await?.into());
         }
         Ok(bodies)
     }

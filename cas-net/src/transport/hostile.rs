@@ -163,7 +163,7 @@ fn a_put_to_a_server_that_goes_away_is_an_error_and_its_room_is_free_again() {
         kind: cas_core::id::Kind::Data,
         domain: cas_core::id::DomainId::ZERO,
         sum,
-        bytes,
+        bytes: bytes.into(),
     };
     let pending = desk.remote.put(&grant, vec![block]).unwrap();
     assert!(matches!(pending.wait(), Err(ServiceError::Unreachable { .. })));

@@ -17,4 +17,4 @@ pub use connection::{Connection, Introduce, RawCall};
 pub(crate) use connection::{Exchange, Outgoing};
 pub(crate) use failure::{Failure, StreamError, close_code, stream_code};
 pub use identity::Identity;
-pub use network::{Network, Settings};
+pub use network::{Network, Settings, Waiting};

@@ -11,10 +11,10 @@ use crate::limits::{MAX_BODY_BYTES, MAX_REQUEST};
 use cas_core::id::PublicKey;
 use quinn::Endpoint;
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::available_parallelism;
 use std::time::Duration;
+use std::{fmt, io};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 
@@ -22,6 +22,16 @@ use tokio::sync::Semaphore;
 const MAX_THREADS: usize = 4;
 /// Threads for what blocks (handlers of servers, waiting for receipts), made when needed.
 const MAX_BLOCKING: usize = 1024;
+
+/// Hears of a peer, by its place, that does not answer and is waited for: a person may be looking.
+#[derive(Clone)]
+pub struct Waiting(pub Arc<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waiting")
+    }
+}
 
 /// How patient a caller is, and how much it has under way.
 #[derive(Debug, Clone)]
@@ -37,6 +47,8 @@ pub struct Settings {
     pub stall: Duration,
     /// Bytes of bodies that are sent and not yet acknowledged, to all peers together: `put` blocks above it.
     pub in_flight: usize,
+    /// Who hears that a call waits.
+    pub waiting: Option<Waiting>,
 }
 
 impl Default for Settings {
@@ -47,6 +59,7 @@ impl Default for Settings {
             busy: Duration::from_secs(10),
             stall: Duration::from_secs(20),
             in_flight: 256 << 20,
+            waiting: None,
         }
     }
 }
@@ -149,8 +162,8 @@ impl Drop for Network {
     }
 }
 
-impl std::fmt::Debug for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Network({})", self.public_key())
     }
 }

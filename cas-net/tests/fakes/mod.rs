@@ -95,7 +95,7 @@ impl Node for FakeNode {
     fn get(&self, id: &BlockId) -> Result<Vec<u8>> {
         self.work();
         let found = self.blocks.lock().unwrap().get(id).map(|block| block.bytes.clone());
-        found.ok_or(ServiceError::NotFound { what: "block", name: id.to_string() })
+        found.map(Into::into).ok_or(ServiceError::NotFound { what: "block", name: id.to_string() })
     }
 
     fn locality(&self, ids: &[BlockId]) -> Result<Vec<Option<u64>>> {
@@ -279,7 +279,7 @@ pub fn block(seed: u32, len: usize) -> PutBlock {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
     }
-    PutBlock { id: id_of(seed), kind: Kind::Data, domain: DomainId([1; 16]), sum: Sum::of(&bytes), bytes }
+    PutBlock { id: id_of(seed), kind: Kind::Data, domain: DomainId([1; 16]), sum: Sum::of(&bytes), bytes: bytes.into() }
 }
 
 pub fn grant() -> Grant {

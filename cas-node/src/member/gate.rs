@@ -350,7 +350,7 @@ impl Node for Visit {
     fn get(&self, id: &BlockId) -> Result<Vec<u8>> {
         let _turn = self.turn(&self.gate.reads, "reads")?;
         match self.inner().store.read(id) {
-            Ok(block) => self.told(block).map(|block| block.bytes),
+            Ok(block) => self.told(block).map(|block| block.bytes.into()),
             Err(error) => {
                 if matches!(error, ServiceError::Damaged { .. }) {
                     self.damaged(id);

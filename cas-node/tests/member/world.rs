@@ -262,7 +262,7 @@ pub fn wanted(block: &PutBlock) -> CopyBlock {
 pub fn object(text: &str) -> PutBlock {
     let bytes = text.as_bytes().to_vec();
     let id = BlockId::of_object(Kind::Keyring, &bytes);
-    PutBlock { id, kind: Kind::Keyring, domain: DOMAIN, sum: Sum::of(&bytes), bytes }
+    PutBlock { id, kind: Kind::Keyring, domain: DOMAIN, sum: Sum::of(&bytes), bytes: bytes.into() }
 }
 
 /// Waits until something is so.

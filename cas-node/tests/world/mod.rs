@@ -43,7 +43,7 @@ pub fn block(n: u32, variant: u8, len: usize) -> PutBlock {
     let header = Header { kind: Kind::Data, domain: DomainId([3; 16]), x, children: Vec::new() };
     let mut bytes = header.encode();
     bytes.extend((0..len).map(|i| (i as u8).wrapping_mul(31) ^ variant ^ n as u8));
-    PutBlock { id: header.id(), kind: Kind::Data, domain: header.domain, sum: Sum::of(&bytes), bytes }
+    PutBlock { id: header.id(), kind: Kind::Data, domain: header.domain, sum: Sum::of(&bytes), bytes: bytes.into() }
 }
 
 pub fn put(store: &Store, epoch: u64, block: &PutBlock) -> Receipt {

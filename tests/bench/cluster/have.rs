@@ -22,7 +22,8 @@ pub fn measure(town: &Town) {
     let device = identities.first().expect("the person has one").device_seed();
     let address = town.index.address.parse().expect("an address");
     let state = town.path("state/bench");
-    let store = Store::connect(&Reach { address, device: &device, rack: None, state: &state }).expect("it is served");
+    let store = Store::connect(&Reach { address, device: &device, rack: None, state: &state, waiting: None })
+        .expect("it is served");
     let rows = store.index().list_rows(None, PART * ROUNDS).expect("an admin may");
     let row = rows.first().expect("something was pushed");
     let vault = store.index().vaults().expect("it answers").pop().expect("there is one");

@@ -41,8 +41,13 @@ fn pages_come_many_at_a_time() {
     let (mut sealer, mut pages) = (Sealer::new(Compression::Off), 0);
     let mut sink = |page: BuiltBlock| {
         let frame = sealer.seal(&keys, page.kind, &page.plaintext, &page.key, &page.children);
-        let stored =
-            PutBlock { id: page.id, kind: page.kind, domain: keys.domain_id(), sum: frame.sum, bytes: frame.bytes };
+        let stored = PutBlock {
+            id: page.id,
+            kind: page.kind,
+            domain: keys.domain_id(),
+            sum: frame.sum,
+            bytes: frame.bytes.into(),
+        };
         world.fakes.iter().for_each(|fake| _ = fake.held.lock().unwrap().insert(stored.id, stored.clone()));
         pages += 1;
     };

@@ -11,7 +11,7 @@ use std::time::Instant;
 fn push_large(world: &World) -> Result<Vec<Receipt>> {
     let large = |n: u8| {
         let bytes = vec![n; 100 << 10];
-        PutBlock { sum: Sum::of(&bytes), bytes, ..block(n) }
+        PutBlock { sum: Sum::of(&bytes), bytes: bytes.into(), ..block(n) }
     };
     let blocks: Vec<PutBlock> = (1..=9).map(large).collect();
     let ids: Vec<BlockId> = blocks.iter().map(|block| block.id).collect();
@@ -60,7 +60,7 @@ fn blocks_whose_first_node_fails_go_to_the_others() {
     let ids = [block(1).id];
     let offered = world.nodes.offer(&world.grant, &ids).unwrap();
     let bytes = vec![1; 400 << 10];
-    let large = PutBlock { sum: Sum::of(&bytes), bytes, ..block(1) };
+    let large = PutBlock { sum: Sum::of(&bytes), bytes: bytes.into(), ..block(1) };
     world.fakes[1].dead.store(true, Relaxed);
     let mut sent = world.nodes.put(&offered.view, &world.grant, vec![(large, offered.wanted[0])]);
     sent.extend(offered.sent);

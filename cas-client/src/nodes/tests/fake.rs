@@ -87,7 +87,7 @@ impl Fake {
             Some(block) => {
                 let mut block = block.clone();
                 if self.lies.load(Relaxed) {
-                    block.bytes.fill(0);
+                    block.bytes = vec![0; block.bytes.len()].into();
                 }
                 Found::Here(block)
             }
@@ -148,8 +148,9 @@ impl Node for Fake {
                 let other = others.iter().find(|other| other.id() == way.nodes[usize::from(*hop)]).unwrap();
                 let mut block = block.clone();
                 if self.lies.load(Relaxed) {
-                    block.bytes[40] ^= 1;
-                    block.sum = Sum::of(&block.bytes);
+                    let mut bytes = block.bytes.to_vec();
+                    bytes[40] ^= 1;
+                    (block.sum, block.bytes) = (Sum::of(&bytes), bytes.into());
                 }
                 match other.put(grant, vec![block]).and_then(PendingReceipt::wait) {
                     Ok(receipt) => chained.receipts.push(receipt),
@@ -178,7 +179,7 @@ impl Node for Fake {
         self.alive()?;
         let held = self.held.lock().unwrap();
         let block = held.get(id).ok_or(ServiceError::NotFound { what: "block", name: id.to_string() })?;
-        Ok(if self.lies.load(Relaxed) { vec![0; block.bytes.len()] } else { block.bytes.clone() })
+        Ok(if self.lies.load(Relaxed) { vec![0; block.bytes.len()] } else { block.bytes.to_vec() })
     }
     fn get_then(&self, ids: Vec<BlockId>, _: u64, done: Done<Vec<Found>>) {
         self.reads.fetch_add(1, Relaxed);

@@ -74,7 +74,13 @@ fn layout(version: u64, nodes: &[u8], members: &[u16]) -> Layout {
 
 fn block(n: u8) -> PutBlock {
     let bytes = vec![n; 100];
-    PutBlock { id: BlockId([n; 32]), kind: Kind::Data, domain: DomainId([0; 16]), sum: Sum::of(&bytes), bytes }
+    PutBlock {
+        id: BlockId([n; 32]),
+        kind: Kind::Data,
+        domain: DomainId([0; 16]),
+        sum: Sum::of(&bytes),
+        bytes: bytes.into(),
+    }
 }
 
 impl World {

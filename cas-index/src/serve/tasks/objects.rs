@@ -15,7 +15,7 @@ use cas_net::{Grant, Node, PutBlock, Receipt, RemoteNode, Result, ServiceError};
 /// No member took it: what the last of them said.
 pub(super) fn put_object(job: &Job<'_>, grant: Grant, domain: DomainId, object: &[u8]) -> Result<Vec<Receipt>> {
     let id = BlockId::of_object(Kind::Snapshot, object);
-    let block = PutBlock { id, kind: Kind::Snapshot, domain, sum: Sum::of(object), bytes: object.to_vec() };
+    let block = PutBlock { id, kind: Kind::Snapshot, domain, sum: Sum::of(object), bytes: object.to_vec().into() };
     let (mut receipts, mut fault) = (Vec::new(), None);
     let mut pending = Vec::new();
     for node in members(job, &id)? {
