@@ -1,17 +1,17 @@
 //! The redb file below the changes: everything as of the last checkpoint. FORMAT §9.
 //!
 //! Promise: every value is checked against its CRC when it is read; an error or a panic of redb is caught in
-//! [`guarded`] and remembered, after which the index takes no more commands. The file is opened for
+//! [`TablesFile::guarded`] and remembered, after which the index takes no more commands. The file is opened for
 //! writing by the first checkpoint of a process only, so that short runs never write to it.
 
+use super::backend::{Direct, Overlaid};
 use super::{Table, Visit};
 use crate::crc::crc32c;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
 use cas_net::{Result, ServiceError};
 use redb::{Builder, Database, Durability, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase};
-use redb::{ReadableTableMetadata, StorageBackend, TableDefinition, TableError, WriteTransaction};
+use redb::{ReadableTableMetadata, TableDefinition, TableError, WriteTransaction};
 use std::collections::BTreeMap;
-use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,8 @@ use std::sync::{Arc, OnceLock};
 const FILE: &str = "tables.redb";
 const NEW_FILE: &str = "tables.redb.new";
 const CRC_LEN: usize = 4;
-/// A file is rewritten, in order of keys, when it is longer than 7/4 of what it holds (random inserts leave it at about 3/2), …
+/// A file is rewritten, in order of keys, when it is longer than what it holds by more than this factor (random inserts alone
+/// leave it half as long again), …
 const BLOAT_NUMERATOR: u64 = 7;
 const BLOAT_DENOMINATOR: u64 = 4;
 /// … if it is longer than this, …
@@ -478,67 +479,5 @@ fn checked<'a>(table: Table, key: &[u8], stored: &'a [u8]) -> std::result::Resul
     match u32::from_le_bytes(*crc) {
         expected if expected == found => Ok(value),
         expected => Err(format!("row {} of {}: its CRC is {found:08x}, not {expected:08x}", hex(), table.name())),
-    }
-}
-
-/// redb on a file of our [`Disk`].
-#[derive(Debug)]
-struct Direct(Arc<dyn DiskFile>);
-
-impl StorageBackend for Direct {
-    fn len(&self) -> io::Result<u64> {
-        self.0.byte_len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, data)
-    }
-}
-
-/// redb on a copy in memory: what is written never reaches the file. For repairing without leave to write.
-#[derive(Debug)]
-struct Overlaid(std::sync::Mutex<Vec<u8>>);
-
-impl Overlaid {
-    fn over(file: Arc<dyn DiskFile>) -> io::Result<Self> {
-        let mut all = vec![0; file.byte_len()? as usize];
-        file.read_at(0, &mut all)?;
-        Ok(Self(std::sync::Mutex::new(all)))
-    }
-
-    fn with<R>(&self, work: impl FnOnce(&mut Vec<u8>) -> Option<R>) -> io::Result<R> {
-        let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        work(&mut all).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-    }
-}
-
-impl StorageBackend for Overlaid {
-    fn len(&self) -> io::Result<u64> {
-        self.with(|all| Some(all.len() as u64))
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let start = offset as usize;
-        self.with(|all| all.get(start..start + out.len()).map(|bytes| out.copy_from_slice(bytes)))
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with(|all| {
-            all.resize(len as usize, 0);
-            Some(())
-        })
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let start = offset as usize;
-        self.with(|all| all.get_mut(start..start + data.len()).map(|bytes| bytes.copy_from_slice(data)))
     }
 }

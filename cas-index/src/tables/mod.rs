@@ -3,6 +3,7 @@
 //! The state machine sees the trait [`Tables`] only. [`MemTables`] keeps everything in memory (tests, simulation);
 //! [`Layered`] keeps the changes since the last checkpoint in memory, over a redb file that holds the rest.
 
+mod backend;
 mod file;
 mod layered;
 
