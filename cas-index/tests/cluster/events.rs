@@ -1,9 +1,9 @@
 //! What happens beside pushes: losses and returns, operators, collection, crashes of the index.
 
 use crate::Sim;
+use crate::node::SimNode;
 use crate::support::vault;
 use cas_core::id::{BlockId, SnapshotId};
-use cas_core::layout::Pool;
 use cas_index::{Index, rebuild};
 use cas_net::cluster::{Cluster, NodeChange};
 use cas_net::{Index as _, Node, ServiceError, SnapshotState};
@@ -42,19 +42,17 @@ impl Sim {
         }
     }
 
-    /// Fewer than the minimum: a second one only when the first is made good.
+    /// A node, and never a second one before the first is made good.
     fn lose(&mut self) {
-        if self.nodes.iter().all(|node| node.is_up) {
-            self.pass(100);
+        if self.dice.chance(2) {
+            self.nodes.iter_mut().for_each(|node| node.is_up = true);
         }
-        let status = self.index().cluster_status().unwrap();
-        let minimum = status.pool.parse::<Pool>().unwrap().minimum();
-        let whole = status.short == 0 && status.uncounted == 0 && status.moving == 0 && status.to_move == 0;
-        if minimum < 2 || !whole || self.nodes.iter().any(|node| !node.is_up) {
+        let is_up = self.nodes.iter().all(|node| node.is_up);
+        if !is_up || !self.is_made_good() || self.layout().pool().unwrap().minimum() < 2 {
             return;
         }
         let n = self.dice.below(self.nodes.len());
-        match self.dice.below(3) {
+        match self.dice.below(4) {
             0 => {
                 self.nodes[n].is_up = false;
                 self.say(format!("node {n} is silent"));
@@ -64,16 +62,38 @@ impl Sim {
                 self.say(format!("node {n} is silent for long"));
                 self.pass(620);
             }
-            _ => {
-                let node = &mut self.nodes[n];
-                (node.copies, node.floors) = Default::default();
-                node.disk.0[15] = node.disk.0[15].wrapping_add(1);
-                let again = (1..200).map(|n| n as u8).find(|last| *last != node.disk.0[0]).unwrap();
-                node.disk.0[0] = again;
-                node.disk.0[1] = node.disk.0[1].wrapping_add(1);
-                self.say(format!("node {n} has lost its disk"));
-            }
+            _ => self.lose_disk_of(n),
         }
+    }
+
+    /// A disk, in any case: of a cluster that could be of single copies until now, and is not any more.
+    pub fn lose_a_disk(&mut self) {
+        (self.nodes.len()..4).for_each(|_| self.join());
+        self.all_are_members();
+        self.lay_out("r3");
+        self.come_to_rest();
+        let n = self.dice.below(self.nodes.len());
+        self.lose_disk_of(n);
+    }
+
+    fn lose_disk_of(&mut self, n: usize) {
+        self.nodes[n].lose_disk();
+        self.say(format!("node {n} has lost its disk"));
+    }
+
+    pub fn all_are_members(&self) {
+        let nodes = self.nodes.iter().map(SimNode::id);
+        nodes.for_each(|node| self.index().change_node(node, &NodeChange::Member).unwrap());
+    }
+
+    /// Waits a while until everything is where it belongs.
+    fn is_made_good(&mut self) -> bool {
+        (0..25).any(|_| {
+            // It takes a beat until the index knows what was lost.
+            self.pass(4);
+            let status = self.index().cluster_status().unwrap();
+            status.short == 0 && status.uncounted == 0 && status.moving == 0 && status.to_move == 0
+        })
     }
 
     pub fn operate(&mut self) {
@@ -86,16 +106,22 @@ impl Sim {
             3 => Some(NodeChange::Rack(format!("rack {}", self.dice.below(3)))),
             _ => None,
         };
-        let done = match &change {
-            Some(change) => self.index().change_node(node, change),
-            None => {
-                let pool = *self.dice.pick(&["r1", "r2", "r2", "r3", "r3", "r3", "r3"]).unwrap();
-                let shown = self.index().plan_layout(Some(pool));
-                shown.and_then(|shown| self.index().apply_layout(&shown))
-            }
+        let Some(change) = change else {
+            let pool = *self.dice.pick(&["r1", "r2", "r2", "r3", "r3", "r3", "r3"]).unwrap();
+            return self.lay_out(pool);
         };
-        match done {
-            Ok(()) => self.say(format!("{change:?} of node {n}, or a layout")),
+        match self.index().change_node(node, &change) {
+            Ok(()) => self.say(format!("operator: {change:?} of node {n}")),
+            Err(ServiceError::Denied(_)) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// A layout with all nodes, if there can be one of this pool.
+    fn lay_out(&mut self, pool: &str) {
+        let shown = self.index().plan_layout(Some(pool));
+        match shown.and_then(|shown| self.index().apply_layout(&shown)) {
+            Ok(()) => self.say(format!("operator: layout of {pool}")),
             Err(ServiceError::Denied(_)) => {}
             Err(other) => panic!("{other}"),
         }
