@@ -1,4 +1,4 @@
-//! A disk that fails when told, for tests: the n-th operation, all of a kind, or for want of room.
+//! A disk that fails when told, for tests: the n-th operation, all of a kind, or for want of room. It can also stand still.
 //!
 //! Promise: an operation that fails by [`Fault::Error`] did nothing; a short write wrote a part; a sync that fails did not sync.
 //! Reads fail only when named. Everything is counted, so that a test can fail each operation of a run in turn.
@@ -6,7 +6,7 @@
 use super::{Disk, DiskFile};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// What can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +63,9 @@ struct Plan {
     always: Option<(Operation, Fault)>,
     /// Bytes that can still be written; `None` for as many as there are.
     room: Option<u64>,
+    /// Let these wait.
+    held: Option<Operation>,
+    waiting: u64,
     counted: u64,
     failed: u64,
     read_bytes: u64,
@@ -73,12 +76,24 @@ struct Plan {
 pub struct FaultyDisk {
     disk: Arc<dyn Disk>,
     plan: Arc<Mutex<Plan>>,
+    let_go: Arc<Condvar>,
+}
+
+/// Operations of a kind wait until it is dropped.
+#[derive(Debug)]
+pub struct Held(FaultyDisk);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.plan().held = None;
+        self.0.let_go.notify_all();
+    }
 }
 
 impl FaultyDisk {
     /// Over a disk that does not fail.
     pub fn over(disk: impl Disk + 'static) -> Self {
-        Self { disk: Arc::new(disk), plan: Arc::default() }
+        Self { disk: Arc::new(disk), plan: Arc::default(), let_go: Arc::default() }
     }
 
     /// Fails the changing operation number `n` from now, and all after it if `for_good`.
@@ -95,6 +110,18 @@ impl FaultyDisk {
     /// Leaves room for this many bytes.
     pub fn leave_room(&self, bytes: u64) {
         self.plan().room = Some(bytes);
+    }
+
+    /// Lets all of these operations wait, from now on.
+    #[must_use]
+    pub fn hold(&self, operation: Operation) -> Held {
+        self.plan().held = Some(operation);
+        Held(self.clone())
+    }
+
+    /// Operations that wait.
+    pub fn waiting(&self) -> u64 {
+        self.plan().waiting
     }
 
     /// Fails no more.
@@ -129,6 +156,10 @@ impl FaultyDisk {
     /// Decides about one operation; takes room for what will be written.
     fn fault(&self, operation: Operation, bytes: usize) -> Option<Fault> {
         let mut plan = self.plan();
+        plan.waiting += 1;
+        let held = self.let_go.wait_while(plan, |plan| plan.held == Some(operation));
+        let mut plan = held.expect("no thread panics with this lock");
+        plan.waiting -= 1;
         let number = plan.counted;
         if operation.changes() {
             plan.counted += 1;

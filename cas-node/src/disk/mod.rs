@@ -6,7 +6,7 @@
 mod faulty;
 mod memory;
 
-pub use faulty::{Fault, FaultyDisk, Operation};
+pub use faulty::{Fault, FaultyDisk, Held, Operation};
 pub use memory::MemoryDisk;
 
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statvfs};

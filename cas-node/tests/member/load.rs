@@ -1,11 +1,19 @@
-//! Much at once: long answers, a disk that is full, a disk that is slow.
+//! Much at once: long answers, a disk that is full, a disk that stands still for a while.
 
 use crate::store::block;
-use crate::world::{Client, World, grant, object, put, until};
+use crate::world::{Client, World, grant, object, put, tune, until};
 use cas_core::id::BlockId;
 use cas_net::{Found, Node, PendingReceipt, PutBlock, ServiceError};
-use cas_node::member;
-use std::sync::atomic::{AtomicBool, Ordering};
+use cas_node::Options;
+use cas_node::disk::{FaultyDisk, LocalDisk, Operation};
+use cas_node::member::{self, MemberOptions};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+
+/// Clients that write at once, …
+const WRITERS: u32 = 8;
+/// … and what each of them sends before it hears anything, a MiB each: together more than may wait for the writer.
+const PUTS: u32 = 8;
 
 #[test]
 fn many_blocks_come_in_one_answer_as_far_as_it_goes() {
@@ -41,34 +49,51 @@ fn a_full_node_refuses_blocks_and_takes_objects() {
     assert!(node.space().unwrap().free < 200_000);
 }
 
+/// A disk that a test lets stand still.
+static DISK: LazyLock<FaultyDisk> = LazyLock::new(|| FaultyDisk::over(LocalDisk));
+
 #[test]
 fn a_slow_disk_makes_writers_wait_or_come_again_and_readers_are_served() {
     let world = World::new();
-    let node = world.node("a");
+    world.join("a");
+    let tune = |options: &mut Options| {
+        tune(options);
+        options.disk = Arc::new(DISK.clone());
+    };
+    let node = member::serve(MemberOptions { tune, ..world.options("a") }).unwrap();
     world.all(&[&node], &[]);
+    let there = Client::new(99).welcome(&node);
     let kept = block(9999, 0, 100);
-    put(&Client::new(50).welcome(&node), 5, &kept);
-    let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for seed in 0..8u32 {
-            let (node, is_over) = (&node, &is_over);
-            scope.spawn(move || {
-                let there = Client::new(100 + seed as u8).welcome(node);
-                for n in 0..20 {
-                    let sent = there.put(&grant(5), vec![block(seed * 100 + n, 0, 1 << 20)]);
-                    match sent.and_then(PendingReceipt::wait) {
-                        Ok(receipt) => assert_eq!(receipt.blocks.len(), 1),
-                        Err(ServiceError::Busy(_)) => {}
-                        Err(e) => panic!("{e}"),
-                    }
-                }
-                is_over.store(true, Ordering::SeqCst);
-            });
+    put(&there, 5, &kept);
+    let acknowledged = AtomicUsize::new(0);
+    let writer = |number: u32| {
+        let there = Client::new(100 + number as u8).welcome(&node);
+        let blocks = (0..PUTS).map(|n| block(number * 100 + n, 0, 1 << 20));
+        let sent: Vec<_> = blocks.map(|block| there.put(&grant(5), vec![block]).unwrap()).collect();
+        for pending in sent {
+            match pending.wait() {
+                Ok(receipt) => drop(acknowledged.fetch_add(receipt.blocks.len(), Ordering::SeqCst)),
+                Err(ServiceError::Busy(_)) => {}
+                Err(e) => panic!("{e}"),
+            }
         }
-        let there = Client::new(99).welcome(&node);
-        while !is_over.load(Ordering::SeqCst) {
-            assert_eq!(there.get(&kept.id).unwrap(), kept.bytes);
+    };
+    let read = || assert_eq!(there.get(&kept.id).unwrap(), kept.bytes);
+    let held = DISK.hold(Operation::Sync);
+    std::thread::scope(|scope| {
+        let writer = &writer;
+        let writers: Vec<_> = (0..WRITERS).map(|number| scope.spawn(move || writer(number))).collect();
+        until(|| {
+            read();
+            DISK.waiting() > 0 && node.load().bytes >= u64::from(WRITERS * PUTS) << 20
+        });
+        (0..100).for_each(|_| read());
+        assert_eq!(acknowledged.load(Ordering::SeqCst), 0, "nothing is acknowledged that is not on the disk");
+        drop(held);
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            read();
         }
     });
+    assert!(acknowledged.load(Ordering::SeqCst) > 0);
     until(|| node.load().requests == 0);
 }
