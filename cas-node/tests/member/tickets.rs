@@ -6,11 +6,16 @@ use crate::world::{
 };
 use cas_core::id::{DomainId, Epoch};
 use cas_core::signing::SigningKey;
+use cas_net::calls::node::Put;
+use cas_net::calls::{Call, Family};
+use cas_net::envelope::{AnswerEnvelope, RequestEnvelope};
+use cas_net::hello::{self, Hello};
 use cas_net::rights::Revocations;
 use cas_net::rights::calls::ShowTicket;
 use cas_net::rights::ticket::{Ticket, TicketRights};
+use cas_net::wire::{decode, encode};
 use cas_net::{
-    Delete, Grant, Identity, Introduce, Network, Node, PendingReceipt, PutBlock, RawCall, RemoteNode, SessionId,
+    Delete, Grant, Identity, Introduce, Network, Node, PendingReceipt, PutBlock, RawCall, RemoteNode, SessionId, raw,
 };
 use cas_node::member::{self, Member};
 use std::sync::{Arc, Mutex};
@@ -111,7 +116,27 @@ fn a_stranger_has_nothing_read_that_he_sends() {
     let world = World::new();
     let node = world.node("a");
     world.all(&[&node], &[]);
-    let stranger = Arc::new(Client::new(60));
+    let stranger = Client::new(60);
+    // He says how much will come, and sends nothing of it: whoever wanted to read it would wait for it.
+    let answer = stranger.network.runtime().block_on(async {
+        let at = node.address().unwrap().place().parse().unwrap();
+        let connection = raw::connect(&Identity::from_seed(&[60; 32]), &identity(&world, "a"), at).await.unwrap();
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
+        send.write_all(&hello::encode(&Hello::ours())).await.unwrap();
+        recv.read_to_end(1000).await.unwrap();
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
+        let (message_len, patience_ms) = (1000, 0);
+        let (family, method) = (Family::Node as u8, Put::METHOD);
+        let put = RequestEnvelope { message_len, bodies: 1, family, flags: 0, method, patience_ms };
+        send.write_all(&encode(&put)).await.unwrap();
+        send.write_all(&u32::to_le_bytes(1 << 20)).await.unwrap();
+        let answer = recv.read_to_end(1000).await.unwrap();
+        assert!(send.stopped().await.unwrap().is_some(), "he is told that the rest is not wanted");
+        answer
+    });
+    let error = decode(&answer[AnswerEnvelope::LEN..], 0).unwrap();
+    denied(Err::<(), _>(error), "no ticket");
+    // As one who keeps to the protocol hears it.
     let there = stranger.at(&node, &[]);
     let big: Vec<PutBlock> = (0..100).map(|n| block(n, 0, 1 << 20)).collect();
     denied(there.put(&grant(5), big).and_then(PendingReceipt::wait), "no ticket");
@@ -175,6 +200,12 @@ fn a_client_whose_ticket_has_expired_comes_again_with_a_new_one() {
     assert_eq!(there.get(&kept.id).unwrap(), kept.bytes);
 }
 
+/// The node in the folder of this name.
+fn identity(world: &World, name: &str) -> Identity {
+    let seed: [u8; 32] = std::fs::read(world.dir(name).join("key")).unwrap().try_into().unwrap();
+    Identity::from_seed(&seed)
+}
+
 #[test]
 fn other_nodes_need_no_ticket_until_they_are_given_up() {
     let world = World::new();
@@ -182,8 +213,7 @@ fn other_nodes_need_no_ticket_until_they_are_given_up() {
     world.all(&[&a, &b], &[]);
     let kept = block(1, 0, 100);
     put(&Client::new(50).welcome(&a), 5, &kept);
-    let seed: [u8; 32] = std::fs::read(world.dir("b").join("key")).unwrap().try_into().unwrap();
-    let as_b = Network::new(Identity::from_seed(&seed), impatient()).unwrap();
+    let as_b = Network::new(identity(&world, "b"), impatient()).unwrap();
     let peer = RemoteNode::new(&as_b, &a.address().unwrap());
     assert_eq!(peer.get(&kept.id).unwrap(), kept.bytes);
     // What a client gave another node comes without a ticket, but not without a grant.
