@@ -10,7 +10,6 @@ use cas_net::rights::ticket::TicketRights;
 use cas_net::{Grant, Node, NodeId, PutBlock, Receipt, RemoteNode, Result, ServiceError, SessionId};
 use cas_node::member::Member;
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicUsize;
 
 /// Blocks on their way from `first` over the others.
 fn send_on(first: &RemoteNode, epoch: u64, blocks: &[PutBlock], others: &[NodeId]) -> Result<Chained, Returned> {
@@ -66,7 +65,7 @@ fn a_chain_passes_over_who_is_away_and_who_is_no_member() {
 #[test]
 fn a_next_node_that_does_not_know_this_one_is_passed_over_and_refuses_nobody() {
     let world = World::new();
-    let (a, b) = (world.node("a"), Stranger::new(91, Liar(AtomicUsize::new(0))));
+    let (a, b) = (world.node("a"), Stranger::new(91, Liar));
     world.all(&[&a], std::slice::from_ref(&b.info));
     let chained = send_on(&Client::new(50).welcome(&a), 5, &[block(1, 0, 100)], &[b.info.node]).unwrap();
     assert_eq!(names(&chained.receipts), BTreeSet::from([NodeId(a.public_key())]));

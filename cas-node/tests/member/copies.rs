@@ -6,7 +6,6 @@ use crate::world::{Client, Info, Stranger, World, grant, healing, object, put, u
 use cas_core::id::{Epoch, PublicKey};
 use cas_net::cluster::{CopyFailed, CopyFault, CopyOrder, Damage, Order};
 use cas_net::{Delete, Deleted, Node, NodeId, PutBlock, ServiceError};
-use std::sync::atomic::AtomicUsize;
 
 #[test]
 fn a_copy_is_fetched_from_a_peer_kept_and_answered() {
@@ -43,7 +42,7 @@ fn a_copy_is_fetched_from_a_peer_kept_and_answered() {
 fn wrong_bytes_of_a_peer_are_refused_and_reported_and_another_is_asked() {
     let world = World::new();
     let (a, b) = (world.node("a"), world.node("b"));
-    let liar = Stranger::new(90, Liar(AtomicUsize::new(0)));
+    let liar = Stranger::new(90, Liar);
     world.all(&[&a, &b], std::slice::from_ref(&liar.info));
     let kept = block(1, 0, 100);
     put(&Client::new(50).welcome(&a), 5, &kept);

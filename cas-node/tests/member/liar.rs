@@ -7,10 +7,9 @@ use cas_net::{
     Delete, Deleted, Found, Grant, Node, NodeId, NodeStats, PendingReceipt, PutBlock, Result, Scrubbed, ServiceError,
     StoredBlock,
 };
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A node that gives rubbish, under any name.
-pub struct Liar(pub AtomicUsize);
+pub struct Liar;
 
 impl Node for Liar {
     fn id(&self) -> NodeId {
@@ -29,7 +28,6 @@ impl Node for Liar {
         Ok(vec![7; 100])
     }
     fn get_many(&self, ids: &[BlockId], _: u64) -> Result<Vec<Found>> {
-        self.0.fetch_add(1, Ordering::SeqCst);
         let other = block(900, 1, 100);
         Ok(ids.iter().map(|id| Found::Here(PutBlock { id: *id, ..other.clone() })).collect())
     }
