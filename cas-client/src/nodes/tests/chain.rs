@@ -9,6 +9,11 @@ use std::time::Instant;
 
 /// Blocks that are worth a chain, sent as a push sends them.
 fn push_large(world: &World) -> Result<Vec<Receipt>> {
+    push_large_while(world, || {})
+}
+
+/// The same, and something happens between offer and put.
+fn push_large_while(world: &World, happens: impl FnOnce()) -> Result<Vec<Receipt>> {
     let large = |n: u8| {
         let bytes = vec![n; 100 << 10];
         PutBlock { sum: Sum::of(&bytes), bytes: bytes.into(), ..block(n) }
@@ -16,6 +21,7 @@ fn push_large(world: &World) -> Result<Vec<Receipt>> {
     let blocks: Vec<PutBlock> = (1..=9).map(large).collect();
     let ids: Vec<BlockId> = blocks.iter().map(|block| block.id).collect();
     let offered = world.nodes.offer(&world.grant, &ids)?;
+    happens();
     let mut sent = world.nodes.put(&offered.view, &world.grant, blocks.into_iter().zip(offered.wanted).collect());
     sent.extend(offered.sent);
     world.nodes.settle(&offered.view, &ids, sent)
@@ -43,14 +49,14 @@ fn large_blocks_leave_once_and_every_member_answers_for_them() {
 fn a_chain_survives_any_one_of_its_nodes() {
     for dead in 0..3 {
         let world = chained(3);
-        let offered = world.nodes.offer(&world.grant, &[block(1).id]).unwrap();
-        drop(offered);
-        // It dies between offer and put.
-        world.fakes[dead].dies_before_receipt.store(true, Relaxed);
-        assert_eq!(complete(&push_large(&world).unwrap()), 2, "node {dead}");
-        let world = chained(3);
         world.fakes[dead].dead.store(true, Relaxed);
-        assert_eq!(complete(&push_large(&world).unwrap()), 2, "node {dead}");
+        assert_eq!(complete(&push_large(&world).unwrap()), 2, "node {dead} is dead");
+        let world = chained(3);
+        let dies = || world.fakes[dead].dead.store(true, Relaxed);
+        assert_eq!(complete(&push_large_while(&world, dies).unwrap()), 2, "node {dead} dies between offer and put");
+        let world = chained(3);
+        world.fakes[dead].dies_before_receipt.store(true, Relaxed);
+        assert_eq!(complete(&push_large(&world).unwrap()), 2, "node {dead} takes the blocks and dies");
     }
 }
 
