@@ -5,7 +5,8 @@ use std::time::Duration;
 
 /// Requests that read blocks at once; a request reads at most 8 MiB and one block more.
 pub const MAX_READS: usize = 16;
-/// Requests that hand blocks to the writer at once: fewer than handlers at work, so that reads go on while the disk is slow.
+/// Requests that hand blocks to the writer at once: with those that wait for their turn fewer than handlers at work, so that reads go
+/// on while the disk is slow.
 pub const MAX_PUTS: usize = 32;
 
 /// Requests of clients, and as many of nodes, whose blocks are on their way to others.

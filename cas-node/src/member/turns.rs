@@ -1,13 +1,22 @@
-//! So many at once; the others wait a moment, and are told to come again.
+//! So many at once; a few others wait a moment, and all others are told to come again.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+/// So many wait: each holds a handler of the server meanwhile, and others need those.
+pub const MAX_WAITING: usize = 8;
+
 /// So many at once.
 #[derive(Debug)]
 pub struct Turns {
-    free: Mutex<usize>,
+    state: Mutex<State>,
     more: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    waiting: usize,
 }
 
 /// One of them, until it is dropped.
@@ -17,22 +26,26 @@ pub struct Turn(Arc<Turns>);
 impl Turns {
     /// So many.
     pub fn new(count: usize) -> Arc<Self> {
-        Arc::new(Self { free: Mutex::new(count), more: Condvar::new() })
+        Arc::new(Self { state: Mutex::new(State { free: count, waiting: 0 }), more: Condvar::new() })
     }
 
-    /// Waits at most so long for one.
+    /// Waits at most so long for one; not at all if enough others wait.
     pub fn take(self: &Arc<Self>, wait: Duration) -> Option<Turn> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.more.wait_timeout_while(free, wait, |free| *free == 0);
-        let (mut free, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *free = free.checked_sub(1)?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.free == 0 && state.waiting < MAX_WAITING {
+            state.waiting += 1;
+            let waited = self.more.wait_timeout_while(state, wait, |state| state.free == 0);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
+        }
+        state.free = state.free.checked_sub(1)?;
         Some(Turn(self.clone()))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).free += 1;
         self.0.more.notify_one();
     }
 }
@@ -50,5 +63,21 @@ mod tests {
         assert!(turns.take(wait).is_none());
         drop(first);
         assert!(turns.take(wait).is_some());
+    }
+
+    #[test]
+    fn a_few_wait_and_the_others_are_told_at_once() {
+        let turns = Turns::new(1);
+        let taken = turns.take(Duration::ZERO).unwrap();
+        std::thread::scope(|scope| {
+            let waiting: Vec<_> =
+                (0..MAX_WAITING).map(|_| scope.spawn(|| turns.take(Duration::from_secs(60)).is_some())).collect();
+            while turns.state.lock().unwrap().waiting < MAX_WAITING {
+                std::thread::yield_now();
+            }
+            assert!(turns.take(Duration::from_secs(3600)).is_none(), "it would wait for an hour");
+            drop(taken);
+            assert!(waiting.into_iter().all(|waits| waits.join().unwrap()), "each had its turn");
+        });
     }
 }
