@@ -20,8 +20,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// How much is done at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Throttle {
-    /// Partitions on their way to one node.
+    /// Partitions on their way to one node, however large they are.
     pub moves_per_node: usize,
+    /// More of them, as long as they hold fewer blocks than this together: each takes some beats.
+    pub moving_blocks: u64,
     /// Bytes of copies ordered from one node and not answered.
     pub bytes_per_node: u64,
     /// After so many nanoseconds without an answer a copy is ordered again. A node that still works on it does not begin anew.
@@ -32,7 +34,21 @@ pub struct Throttle {
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { moves_per_node: 256, bytes_per_node: 256 << 20, patience_ns: 20_000_000_000, look_step: 20_000 }
+        Self {
+            moves_per_node: 256,
+            moving_blocks: 1 << 20,
+            bytes_per_node: 256 << 20,
+            patience_ns: 20_000_000_000,
+            look_step: 20_000,
+        }
+    }
+}
+
+impl Throttle {
+    /// Partitions on their way to one node.
+    fn moves(&self, meta: &Meta) -> usize {
+        let blocks_in_one = (meta.live / u64::from(PARTITION_COUNT)).max(1);
+        self.moves_per_node.max(usize::try_from(self.moving_blocks / blocks_in_one).unwrap_or(usize::MAX))
     }
 }
 
@@ -150,7 +166,7 @@ impl Planner {
         if !flips.is_empty() {
             commands.push(Command::Flip { partitions: flips });
         }
-        let begin = self.beginnings(&all, &placement, alive);
+        let begin = self.beginnings(&all, self.throttle.moves(meta), &placement, alive);
         if !begin.is_empty() {
             commands.push(Command::Begin { partitions: begin });
         }
@@ -158,7 +174,7 @@ impl Planner {
     }
 
     /// Partitions whose next step can begin, those with the fewest copies within reach first.
-    fn beginnings(&self, all: &[Partition], placement: &Placement, alive: &Alive) -> Vec<u16> {
+    fn beginnings(&self, all: &[Partition], at_once: usize, placement: &Placement, alive: &Alive) -> Vec<u16> {
         let mut room: HashMap<u32, usize> = HashMap::new();
         for partition in all {
             if let Some(joining) = partition.joining() {
@@ -177,7 +193,7 @@ impl Planner {
             let Some(to) = all[usize::from(*at)].differs().1.first().copied() else { return true };
             let busy = self.queues.get(&to).is_some_and(|queue| queue.len() > FULL_QUEUE);
             let moving = room.entry(to).or_default();
-            let fits = alive.up.contains(&to) && !busy && *moving < self.throttle.moves_per_node;
+            let fits = alive.up.contains(&to) && !busy && *moving < at_once;
             *moving += usize::from(fits);
             fits
         };

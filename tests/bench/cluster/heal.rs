@@ -4,10 +4,6 @@ use super::data;
 use super::figures::title;
 use super::meter::measure;
 use super::town::{Town, scratch};
-use std::time::Duration;
-
-/// Between two looks whether all is healed.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Two copies on three nodes, one of which dies.
 pub fn measure_all(mib: usize) {
@@ -26,9 +22,7 @@ pub fn measure_all(mib: usize) {
     let shares = town.shares();
     let ((), cost) = measure(&town.pids(), || {
         town.cas(&["node", "remove", &key, "--lost"]);
-        while !is_healed(&town) {
-            std::thread::sleep(LOOK);
-        }
+        town.cas(&["status", "--wait"]);
     });
     let after = town.status();
     let more = |field: &str| after[field].as_u64().unwrap_or(0) - before[field].as_u64().unwrap_or(0);
@@ -40,9 +34,4 @@ pub fn measure_all(mib: usize) {
     println!("CPU: nodes {:.2} + {:.2} s, index {:.2} s", took[0], took[1], took[2]);
     println!("{:.2} ns CPU/byte of all servers", took.iter().sum::<f64>() * 1e9 / bytes.max(1) as f64);
     town.tell_memory();
-}
-
-fn is_healed(town: &Town) -> bool {
-    let status = town.status();
-    ["short", "to_move", "uncounted", "moving"].iter().all(|field| status[field] == 0)
 }
