@@ -7,8 +7,9 @@ use cas_net::cluster::JoinToken;
 use cas_net::{Network, Node as _, NodeId, RemoteNode, ServiceError, StoredBlock};
 use cas_node::member::{self, JoinOptions, MemberOptions, Settings};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,19 +108,15 @@ impl Member {
         }
     }
 
-    /// Flips bits in the middle of some of its segments, where no group ends.
+    /// Flips bits in the middle of its segments, where no group ends, under its hands: one that starts looks at some of them.
     pub fn rot(&self) -> usize {
-        let mut rotten = 0;
-        for entry in fs::read_dir(self.dir.join("segments")).unwrap() {
-            let path = entry.unwrap().path();
-            let mut bytes = fs::read(&path).unwrap();
-            let at = bytes.len() / 3;
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 0x5a;
-                fs::write(&path, bytes).unwrap();
-                rotten += 1;
-            }
-        }
-        rotten
+        let segments = fs::read_dir(self.dir.join("segments")).unwrap().map(|entry| entry.unwrap().path());
+        let rotten = segments.filter(|path| {
+            let file = File::options().read(true).write(true).open(path).unwrap();
+            let (at, mut byte) = (file.metadata().unwrap().len() / 3, [0]);
+            let is_there = file.read_at(&mut byte, at).unwrap() == 1;
+            is_there && file.write_at(&[byte[0] ^ 0x5a], at).unwrap() == 1
+        });
+        rotten.count()
     }
 }

@@ -56,11 +56,13 @@ use walk::{Job, Walker};
 
 /// Jobs between the walk and the tree.
 const WINDOW_JOBS: usize = 64;
-/// How long a push starts over, with growing pauses, because its session was lost, or too few nodes or no index were there: servers that
-/// come back one after the other end several sessions.
+/// How long a push starts over, with growing pauses, from the first time that its session was lost, or too few nodes or no index were
+/// there: servers that come back one after the other end several sessions.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What went well for so long and fails then is in a new trouble: a push of days may see many. Longer than any wait in a cluster that is gone.
-const LONG: Duration = Duration::from_secs(300);
+/// And how often at least, each try having its own patience.
+const TRIES: u32 = 3;
+/// A try that lasts so long and fails then is in a new trouble: a push of days may see many. Longer than any wait in a cluster that is gone.
+const LONG: Duration = Duration::from_secs(120);
 /// How long a thread sleeps before it looks whether it should stop.
 const IDLE: Duration = Duration::from_millis(5);
 
@@ -130,22 +132,38 @@ pub fn push(
     counters: &Arc<Counters>,
     stop: &AtomicBool,
 ) -> Result<PushReport> {
-    let mut again = Again::within(PATIENCE);
+    let mut troubles = Troubles::default();
     loop {
         let (mut begun, began) = (false, Instant::now());
         let why = match push_once(store, vault, cache_folder, options, counters, stop, &mut begun) {
             Err(ClientError::Service(why)) if passes(&why, begun && store.cluster().is_some()) => why,
             done => return done,
         };
-        if began.elapsed() >= LONG {
-            again = Again::within(PATIENCE);
-        }
-        if !again.pause() {
+        if !troubles.pass(began.elapsed()) {
             return Err(why.into());
         }
         tracing::info!("the push starts over: {why}");
         // What is stored is not sent again: the new session asks.
         counters.begin_again();
+    }
+}
+
+/// Tries that failed one after the other.
+#[derive(Default)]
+struct Troubles {
+    tries: u32,
+    again: Option<Again>,
+}
+
+impl Troubles {
+    /// One more try has failed, after so long. Waits a little; answers whether there may be another.
+    fn pass(&mut self, lasted: Duration) -> bool {
+        if lasted >= LONG {
+            *self = Self::default();
+        }
+        self.tries += 1;
+        let has_time = self.again.get_or_insert_with(|| Again::within(PATIENCE)).pause();
+        has_time || self.tries < TRIES
     }
 }
 
@@ -394,5 +412,22 @@ impl Run<'_> {
             self.uploader.stop(ClientError::Interrupted);
         }
         self.uploader.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_starts_over_after_a_long_try_and_a_few_times_at_least() {
+        let mut troubles = Troubles::default();
+        assert!((0..3).all(|_| troubles.pass(Duration::ZERO)), "there is time");
+        let late = || Some(Again::within(Duration::ZERO));
+        let mut troubles = Troubles { tries: 0, again: late() };
+        assert!((1..TRIES).all(|_| troubles.pass(Duration::from_secs(61))), "each has its own patience");
+        assert!(!troubles.pass(Duration::from_secs(61)), "it does not end");
+        let mut troubles = Troubles { tries: 9, again: late() };
+        assert!(troubles.pass(LONG), "it went well meanwhile");
     }
 }

@@ -20,7 +20,7 @@ calls! { Family::Index;
         vault: VaultId,
     } -> Vec<u8>;
     /// `Index::put_keyring`.
-    3 once PutKeyring {
+    3 again PutKeyring {
         /// The keyring object.
         object: Vec<u8>,
         /// Its receipts.
@@ -86,14 +86,14 @@ calls! { Family::Index;
         snapshot: SnapshotId,
     } -> Vec<u8>;
     /// `Index::forget`.
-    14 once Forget {
+    14 again Forget {
         /// The removal object.
         removal: Vec<u8>,
         /// Its receipts.
         receipts: Vec<Receipt>,
     } -> ();
-    /// `Index::empty_trash`.
-    16 once EmptyTrash {
+    /// `Index::empty_trash`. Asked twice, the second answer is what was left.
+    16 again EmptyTrash {
         /// What went there before, nanoseconds since 1970.
         before_ns: i64,
     } -> Vec<SnapshotRow>;
@@ -145,7 +145,7 @@ calls! { Family::Index;
     /// `Index::close`: makes its tables durable; the server goes on.
     26 again Close {} -> Checkpointed;
     /// `Index::undelete`.
-    27 once Undelete {
+    27 again Undelete {
         /// The return object.
         returning: Vec<u8>,
         /// Its receipts.
