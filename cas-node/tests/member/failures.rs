@@ -5,7 +5,6 @@ use crate::world::{Client, GRACE, World, grant, put, tune, until};
 use cas_net::{Node, PendingReceipt, PutBlock, Result, ServiceError};
 use cas_node::Options;
 use cas_node::disk::{Fault, FaultyDisk, LocalDisk, Operation};
-use cas_node::member::{self, MemberOptions};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -60,7 +59,7 @@ fn a_failed_sync_ends_the_node_with_its_reason_and_nothing_more_is_acknowledged(
         tune(options);
         options.disk = Arc::new(DISK.clone());
     };
-    let node = member::serve(MemberOptions { tune, ..world.options("a") }).unwrap();
+    let node = world.serve_tuned("a", tune);
     world.all(&[&node], &[]);
     let there = Client::new(50).welcome(&node);
     let kept = block(1, 0, 100);
@@ -91,7 +90,7 @@ fn a_node_that_lost_a_segment_and_its_index_has_all_it_holds_counted_anew() {
         tune(options);
         options.segment_bytes = 4096;
     };
-    let serve = || member::serve(MemberOptions { tune, ..world.options("a") }).unwrap();
+    let serve = || world.serve_tuned("a", tune);
     let node = serve();
     world.all(&[&node], &[]);
     let client = Client::new(50);

@@ -6,7 +6,7 @@ use cas_core::id::BlockId;
 use cas_net::{Found, Node, PendingReceipt, PutBlock, ServiceError};
 use cas_node::Options;
 use cas_node::disk::{FaultyDisk, LocalDisk, Operation};
-use cas_node::member::{self, MemberOptions};
+use cas_node::member;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -60,7 +60,7 @@ fn a_slow_disk_makes_writers_wait_or_come_again_and_readers_are_served() {
         tune(options);
         options.disk = Arc::new(DISK.clone());
     };
-    let node = member::serve(MemberOptions { tune, ..world.options("a") }).unwrap();
+    let node = world.serve_tuned("a", tune);
     world.all(&[&node], &[]);
     let there = Client::new(99).welcome(&node);
     let kept = block(9999, 0, 100);

@@ -95,7 +95,12 @@ impl World {
     }
 
     pub fn serve(&self, name: &str) -> Member {
-        member::serve(self.options(name)).unwrap()
+        self.serve_tuned(name, tune)
+    }
+
+    /// With other options of its store.
+    pub fn serve_tuned(&self, name: &str, tune: fn(&mut Options)) -> Member {
+        member::serve(MemberOptions { tune, ..self.options(name) }).unwrap()
     }
 
     /// A node that joins and serves.
